@@ -1,0 +1,1 @@
+"""portchain: how a port on the host reaches a container in the guest."""

@@ -1,0 +1,1 @@
+"""Listeners, relay and control interface."""

@@ -1,0 +1,1 @@
+"""Launching a guest, and the programs that run as its services."""

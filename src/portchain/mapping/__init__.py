@@ -1,0 +1,1 @@
+"""What should be forwarded: publications, forwards, plans. Pure: no sockets, no processes."""

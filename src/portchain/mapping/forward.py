@@ -1,0 +1,75 @@
+"""A forward: a listening socket on the host and the guest target it leads to."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+PROTOCOLS = ("tcp", "udp", "unix")
+
+
+@dataclass(frozen=True, order=True)
+class Endpoint:
+    """One end of a forward.
+
+    ``protocol`` is tcp, udp or unix. For unix, ``address`` is a path and ``port`` is 0. Otherwise ``address`` is a
+    numeric IP address, or empty for the wildcard of both families, and ``port`` is 0 to 65535.
+    """
+
+    protocol: str
+    address: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        """Read back by `Endpoint.parse`: ``tcp:127.0.0.1:80``, ``tcp:[::1]:80``, ``tcp::80``, ``unix:/path``."""
+        if self.protocol == "unix":
+            return f"unix:{self.address}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.protocol}:{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, protocol: str = "tcp") -> Endpoint:
+        """Read ``[protocol:]address:port`` or ``unix:/path``; raise ValueError naming what is wrong."""
+        head, colon, rest = text.partition(":")
+        if colon and head in PROTOCOLS:
+            protocol, text = head, rest
+        if protocol == "unix":
+            if not text.startswith("/"):
+                raise ValueError(f"{text!r}: a unix endpoint needs an absolute path")
+            return cls("unix", text)
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"{protocol!r}: not a protocol; one of {', '.join(PROTOCOLS)}")
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            raise ValueError(f"{text!r}: expected address:port, such as 127.0.0.1:8080 or :8080")
+        return cls(protocol, _address(host), _port(port))
+
+
+def _address(host: str) -> str:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host:
+        return ""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ValueError(f"{host!r}: not an IP address") from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ValueError(f"{text!r}: not a port; a number from 0 to 65535")
+    return int(text)
+
+
+@dataclass(frozen=True, order=True)
+class Forward:
+    """A listening socket on the host (``listen``) and the guest target it leads to (``target``)."""
+
+    listen: Endpoint
+    target: Endpoint
+
+    @classmethod
+    def parse(cls, listen: str, target: str, protocol: str = "tcp") -> Forward:
+        """Read both ends; raise ValueError naming what is wrong."""
+        return cls(Endpoint.parse(listen, protocol), Endpoint.parse(target, protocol))

@@ -1,0 +1,87 @@
+# Everything below runs from the pinned environment in .venv, with the collections in .ansible.
+VENV := .venv
+STAMPS := $(VENV)/.stamp
+PORTCHAIN := $(VENV)/bin/portchain
+COLLECTIONS := .ansible/collections/.stamp
+RESULTS := .cache/results
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export LC_ALL := C.UTF-8
+
+# A cached sudo ticket does not reach the terminal that Ansible opens, so -k leaves it out of account.
+BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -k -n true 2>/dev/null || echo --ask-become-pass)
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links
+NAME ?= default
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status clean test lint sanity unit integration scenario bench lock
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(PORTCHAIN) $(COLLECTIONS) ## Prepare .venv and the Ansible collections
+
+up: setup ## Start the guest with its containers
+	ansible-playbook site.yml $(BECOME)
+
+down: setup ## Stop the guest and remove all of it but the images and the cache
+	ansible-playbook playbooks/teardown.yml $(BECOME)
+
+status: setup ## Say how the guests are
+	ansible-playbook playbooks/status.yml $(BECOME)
+
+test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sudo without a password)
+	scripts/run-stages $(RESULTS) lint sanity unit integration scenario-default scenario-side_by_side
+
+lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --strict
+	scripts/shell-files | xargs shellcheck
+
+sanity: $(STAMPS)-test $(COLLECTIONS) ## Hold the modules' documentation against their arguments
+	scripts/module-sanity
+
+unit integration: $(STAMPS)-test
+	pytest tests/$@ --junitxml=$(RESULTS)/$@.xml
+unit: ## Run the unit tests
+integration: ## Run the tests that need root
+
+scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=default
+
+scenario-%: $(STAMPS)-test $(COLLECTIONS)
+	RESULTS=$(CURDIR)/$(RESULTS) molecule test --scenario-name $*
+
+bench: $(STAMPS)-test ## Measure: boot, relay
+	pytest tests/bench --override-ini=python_files='bench_*.py' --capture=no
+
+lock: $(STAMPS)-test ## Pin the newest versions that requirements/*.in allow
+	$(LOCK) --upgrade requirements/run.in pyproject.toml --output-file requirements/run.txt
+	$(LOCK) --upgrade requirements/test.in --output-file requirements/test.txt
+	$(LOCK) --upgrade --no-deps requirements/collections.in --output-file requirements/collections.txt
+
+$(STAMPS)-run: requirements/run.txt
+	scripts/bootstrap
+	python3 -m venv --clear $(VENV)
+	$(PIP_INSTALL) --require-hashes --requirement requirements/run.txt
+	touch $@
+
+$(PORTCHAIN): pyproject.toml $(STAMPS)-run
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(STAMPS)-test: requirements/test.txt $(PORTCHAIN)
+	$(PIP_INSTALL) --require-hashes --requirement requirements/test.txt
+	touch $@
+
+$(COLLECTIONS): requirements.yml requirements/collections.txt scripts/unpack-collections $(STAMPS)-run
+	rm -rf .ansible/download
+	pip download --quiet --no-deps --require-hashes --requirement requirements/collections.txt --dest .ansible/download
+	scripts/unpack-collections .ansible/download/*.whl .ansible/collections
+	rm -rf .ansible/download
+	touch $@

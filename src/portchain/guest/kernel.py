@@ -1,0 +1,132 @@
+"""The system calls that launching a guest needs and the standard library lacks. Each raises OSError naming the call."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+from pathlib import Path
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SHARED = 0x100000
+
+MNT_DETACH = 2
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 1
+_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+_MOUNT_ATTR_IDMAP = 0x00100000
+_PR_SET_PDEATHSIG = 1
+
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_MOUNT_SETATTR = 442
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave the caller's namespaces named by the CLONE_NEW* ``flags`` for new ones."""
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Enter the namespace behind ``descriptor``; ``kind`` is its CLONE_NEW* flag."""
+    _check(_libc.setns(descriptor, kind), "setns")
+
+
+def mount(source: str, target: Path, fstype: str, flags: int = 0, options: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(
+        source.encode(), os.fsencode(target), fstype.encode(), ctypes.c_ulong(flags), options.encode()
+    )
+    _check(result, f"mount {fstype or source} on {target}")
+
+
+def unmount(target: Path, flags: int = MNT_DETACH) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def clone_mount(source: Path, target: Path, userns: int | None = None, attributes: int = 0) -> None:
+    """Mount a clone of the tree at ``source`` on ``target``, id-mapped by ``userns``.
+
+    ``userns`` is a descriptor of a user namespace whose map translates the owners of files, or None for a plain
+    clone; ``attributes`` are MOUNT_ATTR_* flags. Id-mapping needs Linux 5.12, as an overlay's lower 5.19.
+    """
+    tree = _check(
+        _libc.syscall(
+            _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+        ),
+        f"open_tree {source}",
+    )
+    try:
+        if userns is not None or attributes:
+            wanted = attributes | (_MOUNT_ATTR_IDMAP if userns is not None else 0)
+            attr = _MountAttr(attr_set=wanted, userns_fd=userns or 0)
+            result = _libc.syscall(
+                _SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr)
+            )
+            _check(result, f"mount_setattr {source}")
+        result = _libc.syscall(
+            _SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH
+        )
+        _check(result, f"move_mount {source} to {target}")
+    finally:
+        os.close(tree)
+
+
+def pivot_root(new_root: Path) -> None:
+    """Make ``new_root``, a mount point, the root; the old root is detached."""
+    os.chdir(new_root)
+    _check(_libc.syscall(_SYS_PIVOT_ROOT[platform.machine()], b".", b"."), f"pivot_root {new_root}")
+    unmount(Path("."))
+    os.chdir("/")
+
+
+def set_hostname(name: str) -> None:
+    """sethostname(2), in the caller's UTS namespace."""
+    raw = name.encode()
+    _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname")
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGKILL to the caller when its parent ends. A change of user clears it."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")

@@ -1,0 +1,65 @@
+"""diagnosticsd: the ways into the guest. Each connection to debug-shell.sock gets a root shell, to ssh.sock an sshd.
+
+Both run in the guest's own root, beside its init, not in the service's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+_FOLDER = Path("/run/guest-services")
+_INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/", "--")
+DOORS = {
+    "debug-shell.sock": ("/bin/busybox", "sh", "-i"),
+    "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
+}
+_MOST = 64
+
+
+def listen(path: Path) -> socket.socket:
+    """Listen at ``path``, for the guest's root alone."""
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    door.bind(str(path))
+    path.chmod(0o600)
+    door.listen(16)
+    return door
+
+
+def serve(connection: socket.socket, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Run ``command`` in the guest's root with ``connection`` as its terminal."""
+    log = subprocess.DEVNULL if "sshd" in command[0] else connection
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PS1": r"\w # "}
+    return subprocess.Popen(
+        [*_INTO_GUEST, *command], stdin=connection, stdout=connection, stderr=log, env=environment, start_new_session=True
+    )
+
+
+def main() -> int:
+    """Serve until told to end."""
+    selector = selectors.DefaultSelector()
+    for name, command in DOORS.items():
+        selector.register(listen(_FOLDER / name), selectors.EVENT_READ, command)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    children: list[subprocess.Popen[bytes]] = []
+    while True:
+        for key, _ in selector.select(1.0):
+            assert isinstance(key.fileobj, socket.socket)
+            with contextlib.suppress(OSError):
+                connection, _ = key.fileobj.accept()
+                with connection:
+                    if len(children) < _MOST:
+                        children.append(serve(connection, key.data))
+        children = [child for child in children if child.poll() is None]
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

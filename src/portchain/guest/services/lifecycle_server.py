@@ -1,0 +1,77 @@
+"""lifecycle-server: run the engine, containerd first and dockerd on it; end when either ends, so that the service restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONTAINERD_SOCKET = Path("/var/run/desktop-containerd/containerd.sock")
+_OPTIONS = Path("/etc/portchain/guest.json")
+_DEADLINE = 30.0
+
+
+def containerd_command() -> list[str]:
+    """The engine's own containerd; the guest's, which runs the services, is another."""
+    return [
+        *("/usr/bin/containerd", "--address", str(CONTAINERD_SOCKET), "--log-level", "warn"),
+        *("--root", "/var/lib/docker/desktop-containerd/daemon", "--state", "/var/run/desktop-containerd/daemon"),
+        *("--config", "/etc/desktop-containerd.toml"),
+    ]
+
+
+def dockerd_command(gateway: str) -> list[str]:
+    """dockerd with Docker Desktop's own flags; the rest is in daemon.json."""
+    return [
+        *("/usr/local/bin/dockerd", "--containerd", str(CONTAINERD_SOCKET), "--pidfile", "/run/desktop/docker.pid"),
+        *("--swarm-default-advertise-addr=eth0", "--host-gateway-ip", gateway),
+    ]
+
+
+def start(name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    """Run ``command`` with its output in the log ``name``."""
+    return subprocess.Popen(["/usr/bin/logwrite", "-n", name, *command])
+
+
+def wait_for_socket(path: Path, process: subprocess.Popen[bytes], deadline: float = _DEADLINE) -> None:
+    """Wait until ``path`` is there; raise when ``process`` ends first or after ``deadline`` seconds."""
+    end = time.monotonic() + deadline
+    while not path.exists():
+        if process.poll() is not None:
+            raise RuntimeError(f"guest: containerd of the engine ended with status {process.returncode}; see its log")
+        if time.monotonic() > end:
+            raise TimeoutError(f"guest: no {path} after {deadline} s")
+        time.sleep(0.01)
+
+
+def supervise(processes: list[subprocess.Popen[bytes]]) -> int:
+    """Wait until one of ``processes`` ends, then end the others; returns its exit status."""
+    ended, status = os.wait()
+    for process in processes:
+        if process.pid != ended:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_DEADLINE)
+    return os.waitstatus_to_exitcode(status)
+
+
+def main() -> int:
+    """Run the engine."""
+    gateway = json.loads(_OPTIONS.read_text())["gateway"]
+    for stale in (CONTAINERD_SOCKET, Path("/run/desktop/docker.pid")):
+        stale.unlink(missing_ok=True)
+    containerd = start("containerd", containerd_command())
+    wait_for_socket(CONTAINERD_SOCKET, containerd)
+    dockerd = start("dockerd", dockerd_command(gateway))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: dockerd.terminate())
+    return supervise([dockerd, containerd])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ Exit status: 0 when the guest was powered off, 1 when it could not be started or
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -72,6 +73,11 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_writer.fileno())
         for name in ("host-services", "mnt"):
             (self._run_dir / name).mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._run_dir, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LaunchError(f"host: guest {self._spec.name} is already running") from None
         if not Path(self._spec.disk).exists():
             disk.create(Path(self._spec.disk), self._spec.disk_size)
         disk.check_variant(Path(self._spec.disk))

@@ -1,0 +1,51 @@
+"""Runs the module guest_images and says meanwhile how far each build is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from portchain.image.builder import log_path
+from portchain.image.progress import describe
+
+_INTERVAL = 5.0
+
+
+class ActionModule(ActionBase):
+    """Shows progress where the images are built on the machine that Ansible itself runs on."""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module beside a thread that reads its logs."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        cache = Path(self._task.args.get("cache", "/var/cache/portchain/images"))
+        done = threading.Event()
+        watch = threading.Thread(target=_watch, args=(cache, self._task.args.get("names", []), done), daemon=True)
+        watch.start()
+        try:
+            result.update(self._execute_module(task_vars=task_vars))
+        finally:
+            done.set()
+            watch.join()
+        return result
+
+
+def _watch(cache: Path, names: list[str], done: threading.Event) -> None:
+    started = time.time()
+    said = ""
+    while not done.wait(_INTERVAL):
+        for position, name in enumerate(names, 1):
+            log = log_path(cache, name)
+            half = cache / f"{name}.half"
+            try:
+                fresh = half.exists() and log.stat().st_mtime >= started
+                line = f"  image {name} ({position} of {len(names)}): {describe(log.read_text(errors='replace'))}"
+            except OSError:
+                continue
+            if fresh and line != said:
+                Display().display(f"{line}, {time.time() - started:.0f} s")
+                said = line

@@ -1,0 +1,129 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: guest_images
+short_description: Build root file systems from Debian packages
+description:
+  - Builds images with mmdebstrap from the machine's own apt sources and keeps each under the hash of its inputs, so
+    that an image whose packages, suite and files did not change is not built again.
+  - A failed or interrupted build leaves nothing that could be taken for an image.
+version_added: "0.1.0"
+author: portchain developers (@portchain)
+options:
+  folder:
+    description: Folder with one folder an image, each with an C(image.yml) and, as wanted, C(files/) and C(customize).
+    type: path
+    required: true
+  names:
+    description: The images that are wanted.
+    type: list
+    elements: str
+    required: true
+  cache:
+    description: Where finished images are kept.
+    type: path
+    default: /var/cache/portchain/images
+  suite:
+    description: The Debian suite; by default the machine's own.
+    type: str
+attributes:
+  check_mode:
+    description: Says which images would be built.
+    support: full
+  diff_mode:
+    description: Lists the images that are added to the cache.
+    support: full
+  idempotent:
+    description: Builds nothing that is there.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build the guest's root file system
+  guest_images:
+    folder: roles/guest_image/images
+    names: [guest]
+"""
+
+RETURN = r"""
+images:
+  description: The finished images by name, each with its C(path), C(digest), C(reference), and whether it is an archive.
+  returned: always
+  type: dict
+  sample: {"guest": {"path": "/var/cache/portchain/images/guest-0123456789ab", "digest": "0123456789ab"}}
+built:
+  description: The images that were built, or would be.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import platform  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
+from ansible.module_utils.portchain.image.builder import BuildError, build  # noqa: E402
+from ansible.module_utils.portchain.image.definition import Definition, DefinitionError  # noqa: E402
+
+try:
+    import yaml
+except ImportError:
+    YAML_ERROR = traceback.format_exc()
+else:
+    YAML_ERROR = None
+
+
+def load(folder: Path, suite: str) -> Definition:
+    """Read the definition in ``folder``."""
+    source = folder / "image.yml"
+    if not source.exists():
+        raise DefinitionError(f"image {folder.name}: no {source}")
+    return Definition.parse(folder, yaml.safe_load(source.read_text()) or {}, suite)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "names": {"type": "list", "elements": "str", "required": True},
+            "cache": {"type": "path", "default": "/var/cache/portchain/images"},
+            "suite": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    if YAML_ERROR:
+        module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
+    suite = module.params["suite"] or platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    cache = Path(module.params["cache"])
+    try:
+        wanted = [load(Path(module.params["folder"]) / name, suite) for name in module.params["names"]]
+        missing = [d for d in wanted if not d.path(cache).exists()]
+        if not module.check_mode:
+            for definition in missing:
+                build(definition, cache)
+    except (DefinitionError, BuildError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(missing),
+        built=[d.name for d in missing],
+        images={
+            d.name: {
+                "path": str(d.path(cache)),
+                "digest": d.digest,
+                "reference": d.reference,
+                "archive": bool(d.config),
+            }
+            for d in wanted
+        },
+        diff={"before": "", "after": "".join(f"{d.path(cache)}\n" for d in missing)},
+    )
+
+
+if __name__ == "__main__":
+    main()

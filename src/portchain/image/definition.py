@@ -1,0 +1,84 @@
+"""What an image is made of, and the hash it is kept under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Raise when the way of building changes in a manner that alters what comes out.
+_BUILDER = 1
+_KEYS = {"packages": list, "config": dict}
+
+
+class DefinitionError(Exception):
+    """An image's definition cannot be used; the message names the image and the key."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One image: Debian ``packages`` of ``suite``, the files of ``folder``/files over them, then ``folder``/customize.
+
+    An image with a ``config`` (Docker's own image config words) is for the engine and becomes an archive for docker
+    load; any other is a root file system.
+    """
+
+    name: str
+    folder: Path
+    suite: str
+    packages: list[str]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, folder: Path, data: Mapping[str, Any], suite: str) -> Definition:
+        """Read the content of ``folder``/image.yml; raise DefinitionError for a wrong or missing key."""
+        for key, value in data.items():
+            if key not in _KEYS:
+                raise DefinitionError(f"image {folder.name}: unknown key {key!r}; allowed: {', '.join(sorted(_KEYS))}")
+            if not isinstance(value, _KEYS[key]):
+                raise DefinitionError(f"image {folder.name}: {key} must be a {_KEYS[key].__name__}")
+        if not data.get("packages"):
+            raise DefinitionError(f"image {folder.name}: the key packages is required")
+        return cls(folder.name, folder, suite, sorted(data["packages"]), dict(data.get("config", {})))
+
+    @property
+    def files(self) -> Path:
+        """The files put over the packages'; the folder may be missing."""
+        return self.folder / "files"
+
+    @property
+    def customize(self) -> Path:
+        """The program run last, with the root as its argument; may be missing."""
+        return self.folder / "customize"
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of the hash of all inputs."""
+        inputs = [_BUILDER, self.suite, self.packages, self.config, list(_describe_tree(self.files))]
+        if self.customize.exists():
+            inputs.append(self.customize.read_text())
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def reference(self) -> str:
+        """The name under which the engine knows the image."""
+        return f"portchain/{self.name}:{self.digest}"
+
+    def path(self, cache: Path) -> Path:
+        """Where the finished image is kept: a folder, or an archive for docker load."""
+        return cache / f"{self.name}-{self.digest}{'.tar' if self.config else ''}"
+
+
+def _describe_tree(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Each file's path below ``folder``, kind with mode, and content or link target."""
+    for path in sorted(p for p in folder.rglob("*") if "__pycache__" not in p.parts):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            yield name, "link", str(path.readlink())
+        elif path.is_file():
+            executable = bool(path.stat().st_mode & stat.S_IXUSR)
+            yield name, f"file {executable}", hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from ..ssh_proxy import ssh_config
 from . import disk, kernel
 from .cgroups import GuestGroups, Limits, own_hierarchies
 from .launcher import Ending, Holder, LaunchError
@@ -63,7 +64,8 @@ class Supervisor:
             trim.close()
             gateway.stop()
             self._groups.remove()
-            self._spec.state_file.unlink(missing_ok=True)
+            for name in ("state.json", "ssh_config"):
+                (self._run_dir / name).unlink(missing_ok=True)
         return 0 if ending is Ending.POWER_OFF or self._stopping else 1
 
     def _prepare(self) -> None:
@@ -78,6 +80,8 @@ class Supervisor:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LaunchError(f"host: guest {self._spec.name} is already running") from None
+        access = ssh_config(self._spec.name, self._spec.run_dir, self._spec.source)
+        (self._run_dir / "ssh_config").write_text(access)
         if not Path(self._spec.disk).exists():
             disk.create(Path(self._spec.disk), self._spec.disk_size)
         disk.check_variant(Path(self._spec.disk))

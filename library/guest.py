@@ -1,0 +1,193 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: guest
+short_description: Start, stop or remove a guest
+description:
+  - Keeps a LinuxKit-like guest, run by the driver C(namespace) in a user namespace, in the wanted state.
+  - A running guest that is made of something else than asked for is restarted; its data disk stays.
+version_added: "0.1.0"
+author: portchain developers (@portchain)
+options:
+  name:
+    description: The guest.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) has the guest running, V(stopped) powers it off and keeps its disk, V(restarted) reboots it,
+        V(absent) removes its disk and all its traces.
+    type: str
+    choices: [started, stopped, restarted, absent]
+    default: started
+  hostname:
+    description: Its host name.
+    type: str
+    default: linuxkit
+  uid_base:
+    description: The first of the host's user and group ids that are the guest's own; the guest's root is this user.
+    type: int
+    default: 1000000
+  uid_count:
+    description: How many ids the guest has.
+    type: int
+    default: 1000000
+  memory:
+    description: The most memory it may use, such as C(2g).
+    type: str
+    default: 4g
+  cpus:
+    description: The most processors it may use.
+    type: float
+    default: 2.0
+  pids:
+    description: The most processes it may have.
+    type: int
+    default: 4096
+  subnet:
+    description: The network between its eth0 and its private gateway.
+    type: str
+    default: 192.168.65.0/24
+  disk_size:
+    description: The size of its data disk; it can grow, but never shrinks.
+    type: str
+    default: 20g
+  root:
+    description: Its root file system, a folder. Required where it is started.
+    type: path
+  images:
+    description: Root file systems of its services, by the name that their entries use.
+    type: dict
+    default: {}
+  source:
+    description: The folder that holds the Python package portchain on the host.
+    type: path
+    default: /usr/local/lib/portchain
+attributes:
+  check_mode:
+    description: Says whether the guest would be started, restarted, stopped or removed.
+    support: full
+  diff_mode:
+    description: Shows the guest's state and make-up, before and after.
+    support: full
+  idempotent:
+    description: Leaves a guest alone that is as asked for.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Start a guest
+  guest:
+    name: linuxkit
+    memory: 2g
+    root: /var/cache/portchain/images/guest-0123456789ab
+    images:
+      docker: /var/cache/portchain/images/docker-0123456789ab
+      services: /var/cache/portchain/images/services-0123456789ab
+
+- name: Power it off
+  guest:
+    name: linuxkit
+    state: stopped
+"""
+
+RETURN = r"""
+status:
+  description: How the guest is afterwards.
+  returned: always
+  type: dict
+  sample: {"name": "linuxkit", "state": "running", "driver": "namespace", "pid": 4242, "uptime": 0.6, "memory": 83886080}
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.portchain.daemon import DaemonError  # noqa: E402
+from ansible.module_utils.portchain.guest import manage  # noqa: E402
+from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
+
+ARGUMENTS = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+    "hostname": {"type": "str", "default": "linuxkit"},
+    "uid_base": {"type": "int", "default": 1000000},
+    "uid_count": {"type": "int", "default": 1000000},
+    "memory": {"type": "str", "default": "4g"},
+    "cpus": {"type": "float", "default": 2.0},
+    "pids": {"type": "int", "default": 4096},
+    "subnet": {"type": "str", "default": "192.168.65.0/24"},
+    "disk_size": {"type": "str", "default": "20g"},
+    "root": {"type": "path"},
+    "images": {"type": "dict", "default": {}},
+    "source": {"type": "path", "default": "/usr/local/lib/portchain"},
+}
+
+
+def read_spec(params: dict) -> GuestSpec:
+    """The spec that the module's parameters ask for."""
+    name = params["name"]
+    same = ("name", "hostname", "uid_base", "uid_count", "cpus", "pids", "subnet", "root", "images", "source")
+    return GuestSpec(
+        **{key: params[key] for key in same},
+        memory=parse_size(params["memory"]),
+        disk_size=parse_size(params["disk_size"]),
+        bundles=str(manage.STATE / name / "containers"),
+        disk=str(manage.STATE / name / "data.img"),
+        run_dir=f"/run/portchain/{name}",
+    )
+
+
+def would_change(state: str, before: manage.Status, spec: GuestSpec | None) -> bool:
+    """Whether the state asked for is not the present one."""
+    if state == "absent":
+        return before.state != "absent"
+    if state == "stopped" or spec is None:
+        return before.state in ("running", "starting")
+    return state == "restarted" or before.state != "running" or manage.differs(spec)
+
+
+def apply(state: str, name: str, spec: GuestSpec | None) -> bool:
+    """Bring the guest into ``state``; returns whether anything was done."""
+    if state == "absent":
+        return manage.remove(name)
+    if state == "stopped" or spec is None:
+        return manage.stop(name)
+    if state == "restarted":
+        manage.stop(name)
+    return manage.start(spec)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        required_if=[("state", "started", ("root",)), ("state", "restarted", ("root",))],
+    )
+    state, name = module.params["state"], module.params["name"]
+    before = manage.status(name)
+    try:
+        spec = read_spec(module.params) if state in ("started", "restarted") else None
+        old_text = manage.spec_file(name).read_text() if manage.spec_file(name).exists() else ""
+        if module.check_mode:
+            changed, after = would_change(state, before, spec), before
+        else:
+            changed = apply(state, name, spec)
+            after = manage.status(name)
+    except (ValueError, OSError, TimeoutError, DaemonError, manage.GuestError) as error:
+        module.fail_json(msg=str(error))
+    wanted = {"started": "running", "restarted": "running"}.get(state, state)
+    module.exit_json(
+        changed=changed,
+        status=after.as_dict(),
+        diff={
+            "before": f"state: {before.state}\n{old_text}",
+            "after": f"state: {wanted if changed else before.state}\n{spec.dump() if spec else ''}",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

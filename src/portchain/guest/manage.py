@@ -1,0 +1,164 @@
+"""Starting, stopping and removing a guest from outside, and saying how it is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import daemon
+from ..daemon import Daemon
+from . import cgroups, subids
+from .spec import GuestSpec
+
+STATE = Path("/var/lib/portchain")
+_BOOT_DEADLINE = 60.0
+
+
+class GuestError(Exception):
+    """The guest is not as wanted; the message says what was waited for and where to look."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a guest is. ``pid`` is its first process on the host, ``uptime`` seconds, ``memory`` bytes in use."""
+
+    name: str
+    state: str
+    driver: str | None = None
+    pid: int | None = None
+    supervisor: int | None = None
+    uptime: float | None = None
+    memory: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def spec_file(name: str) -> Path:
+    """Where the spec of guest ``name`` is kept."""
+    return STATE / name / "guest.json"
+
+
+def guest_daemon(name: str, source: str = "", version: str = "") -> Daemon:
+    """The supervisor of guest ``name`` as a host daemon."""
+    argv = ("/usr/bin/python3", "-m", "portchain.guest.supervisor", str(spec_file(name)))
+    return Daemon("guest", name, argv, {"PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}, version)
+
+
+def spec_daemon(spec: GuestSpec) -> Daemon:
+    """The supervisor of ``spec``, its version standing for all that the guest is made of."""
+    digest = hashlib.sha256(spec.dump().encode())
+    for folder in (spec.bundles, spec.source):
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            digest.update(str(path).encode() + path.read_bytes())
+    return guest_daemon(spec.name, spec.source, digest.hexdigest()[:16])
+
+
+def status(name: str) -> Status:
+    """How guest ``name`` is: running, starting, stopped (defined, but down) or absent."""
+    try:
+        state = json.loads((daemon.RUN / name / "state.json").read_text())
+    except (OSError, ValueError):
+        state = {}
+    if state and _alive(state["supervisor"]):
+        return Status(
+            name,
+            "running",
+            state["driver"],
+            state["pid"],
+            state["supervisor"],
+            round(time.time() - state["started"], 1),
+            cgroups.memory_in_use([Path(path) for path in state["cgroups"]]),
+        )
+    if daemon.pid(guest_daemon(name)):
+        return Status(name, "starting")
+    return Status(name, "stopped" if spec_file(name).exists() else "absent")
+
+
+def names() -> list[str]:
+    """The guests defined on this machine."""
+    return sorted(path.parent.name for path in STATE.glob("*/guest.json"))
+
+
+def reserved(spec: GuestSpec) -> bool:
+    """Whether the guest's ids are reserved as ``spec`` says."""
+    wanted = subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
+    return all(wanted in subids.parse(_read(path)) for path in subids.FILES)
+
+
+def differs(spec: GuestSpec) -> bool:
+    """Whether what is defined is not what ``spec`` says."""
+    return _read(spec_file(spec.name)) != spec.dump() or daemon.differs(spec_daemon(spec)) or not reserved(spec)
+
+
+def start(spec: GuestSpec) -> bool:
+    """Have the guest running as ``spec`` says; returns whether anything was done. Raises GuestError, DaemonError."""
+    if not differs(spec) and status(spec.name).state == "running":
+        return False
+    wanted = subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
+    for path in subids.FILES:
+        path.write_text(subids.reserve(_read(path), wanted))
+    spec_file(spec.name).parent.mkdir(parents=True, exist_ok=True)
+    spec_file(spec.name).write_text(spec.dump())
+    runner = spec_daemon(spec)
+    daemon.ensure_started(runner)
+    _wait_running(runner)
+    return True
+
+
+def stop(name: str) -> bool:
+    """Power the guest off; its disk stays. Returns whether it was running."""
+    return daemon.ensure_absent(guest_daemon(name))
+
+
+def remove(name: str) -> bool:
+    """Power the guest off and remove all that is its own; returns whether there was anything."""
+    folder = STATE / name
+    known = subids.owner(name)
+    listed = [path for path in subids.FILES if any(r.owner == known for r in subids.parse(_read(path)))]
+    done = stop(name) or folder.exists() or bool(listed)
+    for path in listed:
+        path.write_text(subids.release(_read(path), known))
+    for group in cgroups.GuestGroups(name, cgroups.own_hierarchies()).paths:
+        cgroups.remove_tree(group, 5.0)
+    if folder.exists():
+        shutil.rmtree(folder)
+    for leftover in (daemon.RUN / name / "mnt", daemon.RUN / name / "host-services", daemon.RUN / name):
+        with contextlib.suppress(OSError):
+            leftover.rmdir()
+    shutil.rmtree(daemon.LOGS / name / "guest", ignore_errors=True)
+    for parent in (daemon.RUN, STATE, daemon.LOGS / name, daemon.LOGS):
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+    return done
+
+
+def _wait_running(runner: Daemon) -> None:
+    end = time.monotonic() + _BOOT_DEADLINE
+    while (now := status(runner.guest)).state != "running":
+        if time.monotonic() > end:
+            raise GuestError(f"guest {runner.guest}: {now.state} after {_BOOT_DEADLINE:g} s; see {runner.log_hint}")
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z" and os.path.exists(f"/proc/{pid}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""

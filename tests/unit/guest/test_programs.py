@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from portchain.guest.launcher import Ending
+from portchain.guest.services import logwrite, trim_after_delete
+
+
+@pytest.mark.parametrize(
+    ("number", "ending"),
+    [(signal.SIGINT, Ending.POWER_OFF), (signal.SIGHUP, Ending.REBOOT), (signal.SIGKILL, Ending.KILLED)],
+)
+def test_how_the_guest_ended_is_told_by_the_signal(number: int, ending: Ending) -> None:
+    assert Ending.of_init(number) is ending
+    assert Ending.of_holder(ending << 8) is ending
+
+
+def test_a_holder_that_failed_means_killed() -> None:
+    assert Ending.of_holder(1 << 8) is Ending.KILLED
+    assert Ending.of_holder(signal.SIGKILL) is Ending.KILLED
+
+
+def test_a_log_is_bounded_and_its_newest_line_is_last(tmp_path: Path) -> None:
+    log = logwrite.RotatingLog(tmp_path / "a.log", limit=100, kept=2)
+    for number in range(100):
+        log.write(f"line {number}\n".encode())
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["a.log", "a.log.0", "a.log.1"]
+    assert (tmp_path / "a.log").read_text().endswith("line 99\n")
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+
+
+def test_logwrite_passes_the_commands_status_on(tmp_path: Path) -> None:
+    log = logwrite.RotatingLog(tmp_path / "a.log")
+    assert logwrite.run(log, [sys.executable, "-c", "print('seen'); raise SystemExit(7)"]) == 7
+    assert (tmp_path / "a.log").read_text() == "seen\n"
+
+
+def test_many_deletes_at_once_are_one_trim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.2)
+    ours, theirs = socket.socketpair()
+    asked: list[None] = []
+    watcher = threading.Thread(target=lambda: asked.extend(trim_after_delete.deletes(ours)))
+    watcher.start()
+    theirs.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    for _ in range(20):
+        theirs.sendall(b'{"Type":"image","Action":"delete"}\n')
+    watcher.join(0.5)
+    theirs.close()
+    watcher.join(2)
+    assert len(asked) == 1

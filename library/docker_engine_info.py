@@ -59,7 +59,10 @@ from ansible.module_utils.portchain.unix_http import get_json, wait_for_json  # 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"guest": {"type": "str", "required": True}, "timeout": {"type": "float", "default": 60}},
+        argument_spec={
+            "guest": {"type": "str", "required": True},
+            "timeout": {"type": "float", "default": 60},
+        },
         supports_check_mode=True,
     )
     guest = module.params["guest"]

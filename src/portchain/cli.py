@@ -82,7 +82,12 @@ def command_status(options: argparse.Namespace) -> int:
     table = make_table("GUEST", "STATE", "DRIVER", "PID", "UPTIME", "MEMORY")
     for one in found:
         table.add_row(
-            one.name, one.state, one.driver or "-", str(one.pid or "-"), duration(one.uptime), size(one.memory)
+            one.name,
+            one.state,
+            one.driver or "-",
+            str(one.pid or "-"),
+            duration(one.uptime),
+            size(one.memory),
         )
     show(options.json, [one.as_dict() for one in found], table)
     return 0 if found and all(one.state == "running" for one in found) else 1
@@ -121,7 +126,12 @@ def command_shell(options: argparse.Namespace) -> int:
     if not options.command:
         raise CommandError("host: shell --json needs a command to run")
     done = subprocess.run(ssh, check=False, capture_output=True, text=True)
-    print(json.dumps({"guest": guest, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}, indent=2))
+    print(
+        json.dumps(
+            {"guest": guest, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr},
+            indent=2,
+        )
+    )
     return done.returncode
 
 
@@ -166,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--guest", help="one guest; all by default, shell: %s" % DEFAULT_GUEST)
+        command.add_argument("--guest", help=f"one guest; all by default, shell: {DEFAULT_GUEST}")
         command.add_argument("--json", action="store_true", help="print JSON")
         if name == "shell":
             command.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of a shell")

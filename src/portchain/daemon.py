@@ -146,7 +146,11 @@ def ensure_absent(daemon: Daemon) -> bool:
         return True
     if _supervised(daemon):
         _run("sv", "-w", str(_STOP_DEADLINE), "exit", str(daemon.folder))
-        _wait(lambda: not _supervised(daemon), 5, f"host: {daemon.name} of guest {daemon.guest}: runsv did not end")
+        _wait(
+            lambda: not _supervised(daemon),
+            5,
+            f"host: {daemon.name} of guest {daemon.guest}: runsv did not end",
+        )
     shutil.rmtree(daemon.folder)
     with contextlib.suppress(OSError):
         daemon.folder.parent.rmdir()

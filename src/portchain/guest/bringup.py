@@ -60,9 +60,12 @@ def prepare(bundle: Path) -> None:
 
 def launch(bundle: Path) -> subprocess.Popen[bytes]:
     """Have containerd run the service, and restart it whenever it ends."""
-    labels = ("--label", "containerd.io/restart.status=running", "--log-uri", f"file://{_LOGS}/{bundle.name}.log")
-    labels += ("--label", f"containerd.io/restart.loguri=file://{_LOGS}/{bundle.name}.log")
-    return subprocess.Popen(_ctr("run", "-d", "--config", str(bundle / "config.json"), *labels, bundle.name))
+    log = f"file://{_LOGS}/{bundle.name}.log"
+    labels = ("containerd.io/restart.status=running", f"containerd.io/restart.loguri={log}")
+    options = [option for label in labels for option in ("--label", label)]
+    return subprocess.Popen(
+        _ctr("run", "-d", "--config", str(bundle / "config.json"), "--log-uri", log, *options, bundle.name)
+    )
 
 
 def start() -> int:

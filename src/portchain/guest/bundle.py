@@ -35,7 +35,7 @@ def oci_config(entry: ServiceEntry, hostname: str) -> dict[str, Any]:
         "args": entry.command,
         "env": [_PATH, *entry.env],
         "cwd": entry.cwd,
-        "capabilities": {kind: allowed for kind in capability_sets},
+        "capabilities": dict.fromkeys(capability_sets, allowed),
         "noNewPrivileges": entry.noNewPrivileges,
     }
     if entry.rlimits:
@@ -76,17 +76,16 @@ def _namespaces(entry: ServiceEntry) -> list[dict[str, str]]:
 def _mounts(entry: ServiceEntry) -> list[dict[str, Any]]:
     """Later entries replace earlier ones at the same target; all in order of depth."""
     found = {target: _oci_mount(fstype, fstype, target, options) for target, fstype, options in _BASE_MOUNTS}
+    for text in entry.binds:
+        source, target, *given = text.split(":")
+        for covered in [t for t in found if t.startswith(f"{target}/")]:
+            del found[covered]
+        found[target] = _oci_mount("bind", source, target, _bind_options(given))
     for text in entry.tmpfs:
         target, _, options = text.partition(":")
         found[target] = _oci_mount("tmpfs", "tmpfs", target, [o for o in options.split(",") if o])
-    for text in entry.binds:
-        source, target, *options = text.split(":")
-        found[target] = _oci_mount("bind", source, target, _bind_options(options))
     for mount in entry.mounts:
         found[mount["destination"]] = _mount(mount)
-    for inner in [t for t in found if any(t.startswith(f"{b.split(':')[1]}/") for b in entry.binds)]:
-        if inner in dict.fromkeys(target for target, _, _ in _BASE_MOUNTS):
-            del found[inner]
     return sorted(found.values(), key=lambda mount: str(mount["destination"]).count("/"))
 
 

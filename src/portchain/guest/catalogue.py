@@ -1,4 +1,4 @@
-"""The services' bundles, from their folders in the catalogue to files below /containers. Pure but for reading folders."""
+"""The services' bundles: from their folders in the catalogue to files below /containers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ class Node:
     executable: bool = False
 
 
-def tree(
-    catalogue: Path, entries: Mapping[str, Any], images: frozenset[str], hostname: str
-) -> dict[str, Node]:
+def tree(catalogue: Path, entries: Mapping[str, Any], images: frozenset[str], hostname: str) -> dict[str, Node]:
     """Every node below /containers for ``entries`` (parsed service.yml by folder), by relative path.
 
     Raises EntryError for an entry that cannot be used, or one whose name is not its folder's.
     """
-    folders = ("images", "services", *(f"images/{name}" for name in images), *(f"services/{name}" for name in entries))
+    folders = (
+        "images",
+        "services",
+        *(f"images/{name}" for name in images),
+        *(f"services/{name}" for name in entries),
+    )
     nodes = {name: Node(None) for name in folders}
     for folder, data in sorted(entries.items()):
         entry = ServiceEntry.parse(data, images)

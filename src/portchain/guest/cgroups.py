@@ -139,7 +139,7 @@ class GuestGroups:
             (group / "cgroup.procs").write_text("0")
 
     def remove(self, deadline: float = 5.0) -> None:
-        """Remove the groups and what is below them, once their processes are gone; TimeoutError after ``deadline`` s."""
+        """Remove the groups and what is below them once empty; TimeoutError after ``deadline`` seconds."""
         for group in self.paths:
             remove_tree(group, deadline)
 

@@ -1,4 +1,4 @@
-"""The system calls that launching a guest needs and the standard library lacks. Each raises OSError naming the call."""
+"""System calls that launching a guest needs and the standard library lacks. Each raises OSError naming itself."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def setns(descriptor: int, kind: int) -> None:
 
 def mount(source: str, target: Path, fstype: str, flags: int = 0, options: str = "") -> None:
     """mount(2)."""
-    result = _libc.mount(
-        source.encode(), os.fsencode(target), fstype.encode(), ctypes.c_ulong(flags), options.encode()
-    )
+    result = _libc.mount(source.encode(), os.fsencode(target), fstype.encode(), ctypes.c_ulong(flags), options.encode())
     _check(result, f"mount {fstype or source} on {target}")
 
 
@@ -92,9 +90,7 @@ def clone_mount(source: Path, target: Path, userns: int | None = None, attribute
     clone; ``attributes`` are MOUNT_ATTR_* flags. Id-mapping needs Linux 5.12, as an overlay's lower 5.19.
     """
     tree = _check(
-        _libc.syscall(
-            _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
-        ),
+        _libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC),
         f"open_tree {source}",
     )
     try:
@@ -105,9 +101,7 @@ def clone_mount(source: Path, target: Path, userns: int | None = None, attribute
                 _SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr)
             )
             _check(result, f"mount_setattr {source}")
-        result = _libc.syscall(
-            _SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH
-        )
+        result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
         _check(result, f"move_mount {source} to {target}")
     finally:
         os.close(tree)
@@ -117,7 +111,7 @@ def pivot_root(new_root: Path) -> None:
     """Make ``new_root``, a mount point, the root; the old root is detached."""
     os.chdir(new_root)
     _check(_libc.syscall(_SYS_PIVOT_ROOT[platform.machine()], b".", b"."), f"pivot_root {new_root}")
-    unmount(Path("."))
+    unmount(Path())
     os.chdir("/")
 
 

@@ -16,7 +16,11 @@ from .rootfs import OuterRoot, enter
 from .spec import GuestSpec
 
 INIT = "/sbin/init"
-_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TERM": "linux"}
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "TERM": "linux",
+}
 _INNER = (
     kernel.CLONE_NEWNS
     | kernel.CLONE_NEWUTS
@@ -148,7 +152,7 @@ def _fork(run: Callable[[], None]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         run()
-    except BaseException as error:  # noqa: BLE001 - a child must never return into its parent's code
+    except BaseException as error:
         print(f"guest: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(1)

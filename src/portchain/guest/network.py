@@ -43,17 +43,40 @@ class Gateway:
         rights = "+net_bind_service,+net_admin,+net_raw"
         self._start(
             *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
-            *("--inh-caps", f"-all,{rights}", "--ambient-caps", f"-all,{rights}", "--bounding-set", f"-all,{rights}"),
+            *(
+                "--inh-caps",
+                f"-all,{rights}",
+                "--ambient-caps",
+                f"-all,{rights}",
+                "--bounding-set",
+                f"-all,{rights}",
+            ),
             *("--pdeathsig", "KILL", "dnsmasq", *self._dnsmasq_options()),
         )
 
     def _dnsmasq_options(self) -> list[str]:
         spec = self._spec
         return [
-            *("--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--no-hosts", "--pid-file="),
-            *("--user=", "--group=", f"--interface={_LINK}", "--bind-dynamic", "--no-ping", "--dhcp-authoritative"),
+            *(
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--log-facility=-",
+                "--no-hosts",
+                "--pid-file=",
+            ),
+            *(
+                "--user=",
+                "--group=",
+                f"--interface={_LINK}",
+                "--bind-dynamic",
+                "--no-ping",
+                "--dhcp-authoritative",
+            ),
             *("--leasefile-ro", f"--dhcp-range={spec.address},{spec.address},1h"),
-            *(f"--dhcp-option=option:router,{spec.gateway}", f"--dhcp-option=option:dns-server,{spec.gateway}"),
+            *(
+                f"--dhcp-option=option:router,{spec.gateway}",
+                f"--dhcp-option=option:dns-server,{spec.gateway}",
+            ),
         ]
 
     def stop(self) -> None:
@@ -76,7 +99,12 @@ class Gateway:
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
-            self._enter(command), pass_fds=[self.namespace], capture_output=True, text=True, timeout=10, check=False
+            self._enter(command),
+            pass_fds=[self.namespace],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
         if done.returncode:
             raise NetworkError(f"gateway of guest {self._spec.name}: {' '.join(command)}: {done.stderr.strip()}")

@@ -89,7 +89,6 @@ class OuterRoot:
             folder = self.path / "containers" / "images" / name
             kernel.clone_mount(Path(image), folder, userns, kernel.MOUNT_ATTR_RDONLY)
 
-
     def _write_options(self) -> None:
         spec = self._spec
         options = {"name": spec.name, "address": spec.address, "gateway": spec.gateway, "subnet": spec.subnet}

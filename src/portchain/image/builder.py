@@ -72,14 +72,24 @@ def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _TRIMMED]
     command = [
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"),
-        *('--aptopt=APT::Install-Recommends "false"', *excluded, f"--include={','.join(definition.packages)}"),
+        *(
+            '--aptopt=APT::Install-Recommends "false"',
+            *excluded,
+            f"--include={','.join(definition.packages)}",
+        ),
         *(definition.suite, str(root), "-"),
     ]
     sources = apt_sources()
     with log.open("w") as output:
         try:
             done = subprocess.run(
-                command, input=sources, stdout=output, stderr=subprocess.STDOUT, text=True, timeout=_DEADLINE, check=False
+                command,
+                input=sources,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=_DEADLINE,
+                check=False,
             )
         except FileNotFoundError:
             raise BuildError("host: no mmdebstrap; install the package mmdebstrap") from None

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from portchain.guest.cgroups import Hierarchy, Limits, hierarchies, memory_in_use, remove_tree
 
 HYBRID_MOUNTS = """\

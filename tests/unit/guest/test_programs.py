@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from portchain.guest.launcher import Ending
 from portchain.guest.services import logwrite, trim_after_delete
 

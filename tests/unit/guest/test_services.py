@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from portchain.guest import catalogue
 from portchain.guest.bundle import oci_config, runtime_config
 from portchain.guest.service_entry import CAPABILITIES, EntryError, ServiceEntry
@@ -64,7 +65,11 @@ def test_a_bound_dev_is_not_covered_by_the_services_own() -> None:
 
 
 def test_runtime_says_what_the_guest_prepares() -> None:
-    assert runtime_config(parse(runtime={"mkdir": ["/run/x"]})) == {"image": "services", "mkdir": ["/run/x"], "mounts": []}
+    assert runtime_config(parse(runtime={"mkdir": ["/run/x"]})) == {
+        "image": "services",
+        "mkdir": ["/run/x"],
+        "mounts": [],
+    }
 
 
 def folders() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from portchain.guest.spec import GuestSpec, parse_size
 
 FIELDS: dict[str, Any] = {
@@ -27,7 +28,14 @@ FIELDS: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1048576", 1048576), (512, 512), ("2g", 2 << 30), ("1.5G", 3 << 29), ("64 MiB", 64 << 20), ("1t", 1 << 40)],
+    [
+        ("1048576", 1048576),
+        (512, 512),
+        ("2g", 2 << 30),
+        ("1.5G", 3 << 29),
+        ("64 MiB", 64 << 20),
+        ("1t", 1 << 40),
+    ],
 )
 def test_sizes_are_read_as_docker_writes_them(text: str | int, expected: int) -> None:
     assert parse_size(text) == expected

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from portchain.guest.subids import Range, owner, parse, release, reserve
 
 OTHERS = "alice:100000:65536\n"

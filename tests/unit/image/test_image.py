@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from portchain.image.definition import Definition, DefinitionError
 from portchain.image.progress import describe
 
@@ -56,7 +57,10 @@ def test_a_wrong_definition_is_refused_by_image_and_key(tmp_path: Path, data: di
     [
         ("", "starting"),
         ("I: running apt-get update...\n", "downloading"),
-        ("0 upgraded, 3 newly installed, 0 to remove\nUnpacking a (1)\nUnpacking b (1)\n", "unpacking 2 of 3 packages"),
+        (
+            "0 upgraded, 3 newly installed, 0 to remove\nUnpacking a (1)\nUnpacking b (1)\n",
+            "unpacking 2 of 3 packages",
+        ),
         ("0 upgraded, 1 newly installed\nUnpacking a\nSetting up a (1)\n", "setting up 1 of 1 packages"),
         ("Setting up a (1)\nI: success in 20 seconds\n", "finishing"),
     ],

@@ -20,6 +20,11 @@ DOORS = {
     "debug-shell.sock": ("/bin/busybox", "sh", "-i"),
     "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
 }
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "PS1": r"\w # ",
+}
 _MOST = 64
 
 
@@ -35,10 +40,14 @@ def listen(path: Path) -> socket.socket:
 
 def serve(connection: socket.socket, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Run ``command`` in the guest's root with ``connection`` as its terminal."""
-    log = subprocess.DEVNULL if "sshd" in command[0] else connection
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PS1": r"\w # "}
+    terminal = connection.fileno()
     return subprocess.Popen(
-        [*_INTO_GUEST, *command], stdin=connection, stdout=connection, stderr=log, env=environment, start_new_session=True
+        [*_INTO_GUEST, *command],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL if "sshd" in command[0] else terminal,
+        env=_ENVIRONMENT,
+        start_new_session=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""lifecycle-server: run the engine, containerd first and dockerd on it; end when either ends, so that the service restarts."""
+"""lifecycle-server: run the engine, containerd first and dockerd on it, and end when either ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def containerd_command() -> list[str]:
     """The engine's own containerd; the guest's, which runs the services, is another."""
     return [
         *("/usr/bin/containerd", "--address", str(CONTAINERD_SOCKET), "--log-level", "warn"),
-        *("--root", "/var/lib/docker/desktop-containerd/daemon", "--state", "/var/run/desktop-containerd/daemon"),
+        *(
+            "--root",
+            "/var/lib/docker/desktop-containerd/daemon",
+            "--state",
+            "/var/run/desktop-containerd/daemon",
+        ),
         *("--config", "/etc/desktop-containerd.toml"),
     ]
 
@@ -28,7 +33,13 @@ def containerd_command() -> list[str]:
 def dockerd_command(gateway: str) -> list[str]:
     """dockerd with Docker Desktop's own flags; the rest is in daemon.json."""
     return [
-        *("/usr/local/bin/dockerd", "--containerd", str(CONTAINERD_SOCKET), "--pidfile", "/run/desktop/docker.pid"),
+        *(
+            "/usr/local/bin/dockerd",
+            "--containerd",
+            str(CONTAINERD_SOCKET),
+            "--pidfile",
+            "/run/desktop/docker.pid",
+        ),
         *("--swarm-default-advertise-addr=eth0", "--host-gateway-ip", gateway),
     ]
 

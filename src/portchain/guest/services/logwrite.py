@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 FOLDER = Path("/var/log/docker")
 _LIMIT = 1_000_000
@@ -20,7 +20,7 @@ _CHUNK = 65536
 
 
 class RotatingLog:
-    """A log file ``path`` of at most ``limit`` bytes, with ``kept`` earlier ones beside it as ``path.0``, ``path.1`` …"""
+    """A log ``path`` of at most ``limit`` bytes, with ``kept`` earlier ones beside it as ``path.0``, ``path.1`` …"""
 
     def __init__(self, path: Path, limit: int = _LIMIT, kept: int = _KEPT) -> None:
         self._path = path
@@ -55,7 +55,7 @@ def run(log: RotatingLog, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _copy(source: BinaryIO, log: RotatingLog) -> None:
+def _copy(source: IO[bytes], log: RotatingLog) -> None:
     while data := os.read(source.fileno(), _CHUNK):
         log.write(data)
 

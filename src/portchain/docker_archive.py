@@ -24,7 +24,7 @@ CAPABILITY = "security.capability"
 def write_archive(root: Path, reference: str, config: Mapping[str, Any], destination: Path) -> str:
     """Write the tree under ``root`` to ``destination`` as an image named ``reference``; return its id.
 
-    ``config`` is the image's configuration in Docker's words (Entrypoint, Env, ExposedPorts, …). The same tree
+    ``config`` is the image's configuration in Docker's words (Entrypoint, Env, ExposedPorts …). The same tree
     gives the same archive. Raise ValueError if the tree holds a socket, which no image can; what was written
     until then is the caller's to remove.
     """

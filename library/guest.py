@@ -52,6 +52,10 @@ options:
     description: The network between its eth0 and its private gateway.
     type: str
     default: 192.168.65.0/24
+  uplink:
+    description: Whether the guest can go where the host can go, through a private gateway and pasta.
+    type: bool
+    default: true
   disk_size:
     description: The size of its data disk; it can grow, but never shrinks.
     type: str
@@ -100,7 +104,7 @@ status:
   description: How the guest is afterwards.
   returned: always
   type: dict
-  sample: {"name": "linuxkit", "state": "running", "driver": "namespace", "pid": 4242, "uptime": 0.6, "memory": 83886080}
+  sample: {"name": "linuxkit", "state": "running", "driver": "namespace", "pid": 4242, "uptime": 0.6}
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -118,6 +122,7 @@ ARGUMENTS = {
     "cpus": {"type": "float", "default": 2.0},
     "pids": {"type": "int", "default": 4096},
     "subnet": {"type": "str", "default": "192.168.65.0/24"},
+    "uplink": {"type": "bool", "default": True},
     "disk_size": {"type": "str", "default": "20g"},
     "root": {"type": "path"},
     "images": {"type": "dict", "default": {}},
@@ -128,7 +133,7 @@ ARGUMENTS = {
 def read_spec(params: dict) -> GuestSpec:
     """The spec that the module's parameters ask for."""
     name = params["name"]
-    same = ("name", "hostname", "uid_base", "uid_count", "cpus", "pids", "subnet", "root", "images", "source")
+    same = ("name", "hostname", "uid_base", "uid_count", "cpus", "pids", "subnet", "uplink", "root", "images", "source")
     return GuestSpec(
         **{key: params[key] for key in same},
         memory=parse_size(params["memory"]),

@@ -51,7 +51,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: The finished images by name, each with its C(path), C(digest), C(reference), and whether it is an archive.
+  description: The finished images by name, each with its C(path), C(digest), C(reference), and C(archive).
   returned: always
   type: dict
   sample: {"guest": {"path": "/var/cache/portchain/images/guest-0123456789ab", "digest": "0123456789ab"}}

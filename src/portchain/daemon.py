@@ -145,7 +145,9 @@ def ensure_absent(daemon: Daemon) -> bool:
         _run("systemctl", "daemon-reload")
         return True
     if _supervised(daemon):
-        _run("sv", "-w", str(_STOP_DEADLINE), "exit", str(daemon.folder))
+        # Down first: finish would take back an exit that was asked for while the daemon still ran.
+        _run("sv", "-w", str(_STOP_DEADLINE), "down", str(daemon.folder))
+        _run("sv", "-w", "10", "exit", str(daemon.folder))
         _wait(
             lambda: not _supervised(daemon),
             5,

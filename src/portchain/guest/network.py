@@ -1,19 +1,26 @@
-"""The guest's uplink: a private gateway network namespace, a veth pair into the guest, DHCP and DNS in between."""
+"""The guest's network: a private gateway namespace, a veth pair into the guest, and what the gateway serves."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 from . import kernel
 from .spec import GuestSpec
 
 _LINK = "guest0"
+_UPLINK = "uplink"
+_UPLINK_ADDRESS, _UPLINK_GATEWAY, _UPLINK_DNS = "192.168.66.2", "192.168.66.1", "192.168.66.3"
+_UPLINK_DEADLINE = 3.0
+_DNSMASQ_RIGHTS = "-all,+net_bind_service,+net_admin,+net_raw"
 
 
 class NetworkError(Exception):
-    """The uplink cannot be set up; the message says what failed."""
+    """The gateway cannot be set up; the message says what failed."""
 
 
 class Gateway:
@@ -39,45 +46,48 @@ class Gateway:
         self._run("ip", "link", "set", _LINK, "up")
 
     def serve(self) -> None:
-        """Start DHCP and DNS, as a user without files or rights of its own."""
-        rights = "+net_bind_service,+net_admin,+net_raw"
+        """Start DHCP and DNS, and the way to the outside where it is wanted and there is one."""
+        upstream = ["--no-resolv"]
+        if self._spec.uplink and self._open_uplink():
+            upstream.append(f"--server={_UPLINK_DNS}")
         self._start(
             *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
-            *(
-                "--inh-caps",
-                f"-all,{rights}",
-                "--ambient-caps",
-                f"-all,{rights}",
-                "--bounding-set",
-                f"-all,{rights}",
-            ),
-            *("--pdeathsig", "KILL", "dnsmasq", *self._dnsmasq_options()),
+            *("--inh-caps", _DNSMASQ_RIGHTS, "--ambient-caps", _DNSMASQ_RIGHTS, "--bounding-set", _DNSMASQ_RIGHTS),
+            *("--pdeathsig", "KILL", "dnsmasq", *self._dnsmasq_options(), *upstream),
         )
 
     def _dnsmasq_options(self) -> list[str]:
         spec = self._spec
         return [
-            *(
-                "--keep-in-foreground",
-                "--conf-file=/dev/null",
-                "--log-facility=-",
-                "--no-hosts",
-                "--pid-file=",
-            ),
-            *(
-                "--user=",
-                "--group=",
-                f"--interface={_LINK}",
-                "--bind-dynamic",
-                "--no-ping",
-                "--dhcp-authoritative",
-            ),
+            *("--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--no-hosts", "--pid-file="),
+            *("--user=", "--group=", f"--interface={_LINK}", "--bind-dynamic", "--no-ping", "--dhcp-authoritative"),
             *("--leasefile-ro", f"--dhcp-range={spec.address},{spec.address},1h"),
-            *(
-                f"--dhcp-option=option:router,{spec.gateway}",
-                f"--dhcp-option=option:dns-server,{spec.gateway}",
-            ),
+            *(f"--dhcp-option=option:router,{spec.gateway}", f"--dhcp-option=option:dns-server,{spec.gateway}"),
         ]
+
+    def _open_uplink(self) -> bool:
+        """Lead the gateway out through pasta's sockets on the host, translated; False where the host has no way."""
+        namespace = Path(self._spec.run_dir) / "gateway.netns"
+        namespace.touch()
+        kernel.mount(f"/proc/self/fd/{self.namespace}", namespace, "", kernel.MS_BIND)
+        pasta = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", "pasta", "--foreground", "--quiet", "--runas", "0"),
+                *("--netns-only", "--netns", str(namespace), "--config-net", "--ipv4-only", "--ns-ifname", _UPLINK),
+                *("--address", _UPLINK_ADDRESS, "--netmask", "24", "--gateway", _UPLINK_GATEWAY, "--no-map-gw"),
+                *("--dns-forward", _UPLINK_DNS, "--no-dhcp", "-t", "none", "-u", "none", "-T", "none", "-U", "none"),
+            ]
+        )
+        self._programs.append(pasta)
+        end = time.monotonic() + _UPLINK_DEADLINE
+        while _UPLINK_ADDRESS not in self._run("ip", "-brief", "address"):
+            if pasta.poll() is not None or time.monotonic() > end:
+                print(f"guest {self._spec.name}: no way to the outside from this host", file=sys.stderr, flush=True)
+                return False
+            time.sleep(0.01)
+        self._run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", _UPLINK, "-j", "MASQUERADE")
+        return True
 
     def stop(self) -> None:
         """End the programs and let the namespace go."""
@@ -90,6 +100,11 @@ class Gateway:
             program.kill()
             program.wait()
         os.close(self.namespace)
+        namespace = Path(self._spec.run_dir) / "gateway.netns"
+        if namespace.exists():
+            with contextlib.suppress(OSError):
+                kernel.unmount(namespace)
+            namespace.unlink()
 
     def _enter(self, command: tuple[str, ...]) -> list[str]:
         return ["nsenter", f"--net=/proc/self/fd/{self.namespace}", "--", *command]
@@ -97,14 +112,10 @@ class Gateway:
     def _start(self, *command: str) -> None:
         self._programs.append(subprocess.Popen(self._enter(command), pass_fds=[self.namespace]))
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str) -> str:
         done = subprocess.run(
-            self._enter(command),
-            pass_fds=[self.namespace],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
+            self._enter(command), pass_fds=[self.namespace], capture_output=True, text=True, timeout=10, check=False
         )
         if done.returncode:
             raise NetworkError(f"gateway of guest {self._spec.name}: {' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout

@@ -23,7 +23,10 @@ def parse_size(text: str | int) -> int:
 
 @dataclass(frozen=True)
 class GuestSpec:
-    """One guest. Sizes are bytes, paths are on the host, ``images`` maps image names to root file systems."""
+    """One guest. Sizes are bytes, paths are on the host, ``images`` maps image names to root file systems.
+
+    ``uplink`` says whether there is a way from the guest to where the host can go.
+    """
 
     name: str
     hostname: str
@@ -40,6 +43,7 @@ class GuestSpec:
     disk: str
     disk_size: int
     run_dir: str
+    uplink: bool = True
     driver: str = "namespace"
 
     def __post_init__(self) -> None:
@@ -47,7 +51,7 @@ class GuestSpec:
             raise ValueError(f"guest name {self.name!r}: lower-case letters, digits, - and _, at most 32")
         if self.uid_base < 65536 or self.uid_count < 65536:
             raise ValueError(
-                f"guest {self.name}: uid_base {self.uid_base} and uid_count {self.uid_count} must both be at least 65536"
+                f"guest {self.name}: uid_base {self.uid_base} and uid_count {self.uid_count} must be 65536 or more"
             )
         if self.network.prefixlen > 29:
             raise ValueError(f"guest {self.name}: subnet {self.subnet} is too small; a /29 or larger")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
+
+from .words import bracketed, parse_address, parse_port
 
 PROTOCOLS = ("tcp", "udp", "unix")
 
@@ -22,10 +23,12 @@ class Endpoint:
 
     def __str__(self) -> str:
         """Read back by `Endpoint.parse`: ``tcp:127.0.0.1:80``, ``tcp:[::1]:80``, ``tcp::80``, ``unix:/path``."""
-        if self.protocol == "unix":
-            return f"unix:{self.address}"
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.protocol}:{host}:{self.port}"
+        return f"{self.protocol}:{self.place}"
+
+    @property
+    def place(self) -> str:
+        """The endpoint without its protocol: ``127.0.0.1:80``, ``[::1]:80``, ``:80``, ``/path``."""
+        return self.address if self.protocol == "unix" else f"{bracketed(self.address)}:{self.port}"
 
     @classmethod
     def parse(cls, text: str, protocol: str = "tcp") -> Endpoint:
@@ -42,24 +45,7 @@ class Endpoint:
         host, colon, port = text.rpartition(":")
         if not colon:
             raise ValueError(f"{text!r}: expected address:port, such as 127.0.0.1:8080 or :8080")
-        return cls(protocol, _address(host), _port(port))
-
-
-def _address(host: str) -> str:
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host:
-        return ""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        raise ValueError(f"{host!r}: not an IP address") from None
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise ValueError(f"{text!r}: not a port; a number from 0 to 65535")
-    return int(text)
+        return cls(protocol, parse_address(host), parse_port(port))
 
 
 @dataclass(frozen=True, order=True)
@@ -73,3 +59,10 @@ class Forward:
     def parse(cls, listen: str, target: str, protocol: str = "tcp") -> Forward:
         """Read both ends; raise ValueError naming what is wrong."""
         return cls(Endpoint.parse(listen, protocol), Endpoint.parse(target, protocol))
+
+    def as_dict(self) -> dict[str, str]:
+        """The forward as the inventory writes it: ``listen``, ``target``, ``protocol``."""
+        both = (self.listen, self.target)
+        listen, target = (str(end) if end.protocol == "unix" else end.place for end in both)
+        protocol = next((end.protocol for end in both if end.protocol != "unix"), "tcp")
+        return {"listen": listen, "target": target, "protocol": protocol}

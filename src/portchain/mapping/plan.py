@@ -1,0 +1,126 @@
+"""Planning forwards for publications, as Docker Desktop does."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from .conflict import Listeners
+from .forward import Endpoint, Forward
+from .publication import Publication
+from .words import ANY_PORT, PortRange
+
+GUEST_PORTS = range(55000, 65536)
+HOST_PORTS = range(49152, 65536)
+LOOPBACK = "127.0.0.1"
+FORWARDED = ("tcp", "udp")
+_WILDCARDS = ("", "0.0.0.0")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was asked for, what the guest's engine is asked for instead, and the forward from the host to that."""
+
+    publication: Publication
+    guest: Publication
+    forward: Forward
+
+
+def plan(
+    publications: Iterable[Publication],
+    *,
+    host_taken: Iterable[Endpoint] = (),
+    guest_taken: Iterable[Endpoint] = (),
+    guest_addresses: Collection[str] = (),
+    known: Iterable[Forward] = (),
+) -> list[Planned]:
+    """Plan a forward for each publication; the list has the order of ``publications``.
+
+    A port asked for keeps its number in the guest unless the guest has it taken. Any other port becomes 127.0.0.1 and a
+    port from 55000 up in the guest, given out as the engine does, highest container port first; on the host it gets the
+    port of the ``known`` forward to that target, or else one from 49152 up. A host address that is not among
+    ``guest_addresses`` becomes 127.0.0.1 in the guest. What ``known`` listens on is no hindrance among ``host_taken``.
+    Raise ValueError, a line for each publication that cannot be had.
+    """
+    wanted = list(publications)
+    planner = _Planner(list(known), host_taken, guest_taken, guest_addresses)
+    planned: dict[int, Planned] = {}
+    problems: list[str] = []
+    for index in sorted(range(len(wanted)), key=lambda index: _turn(wanted[index])):
+        try:
+            planned[index] = planner.plan(wanted[index])
+        except ValueError as error:
+            problems.append(f"publication {wanted[index]}: {error}")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return [planned[index] for index in range(len(wanted))]
+
+
+def _turn(publication: Publication) -> tuple[int, int, bool]:
+    """Ports asked for come first, then the choice of a range, then any port."""
+    choices = len(publication.host.numbers) if publication.host != ANY_PORT else len(HOST_PORTS)
+    return choices, -publication.container, publication.protocol != "tcp"
+
+
+class _Planner:
+    """The two sides' listeners, and the ports that are still to be given out."""
+
+    def __init__(
+        self,
+        known: list[Forward],
+        host_taken: Iterable[Endpoint],
+        guest_taken: Iterable[Endpoint],
+        guest_addresses: Collection[str],
+    ) -> None:
+        ours = Listeners(forward.listen for forward in known)
+        self._known = known
+        self._host = Listeners(endpoint for endpoint in host_taken if not ours.clashing(endpoint))
+        self._guest = Listeners(guest_taken)
+        self._guest_addresses = guest_addresses
+        reserved = {(forward.listen.protocol, forward.listen.port) for forward in known}
+        self._host_ports = {p: iter([n for n in HOST_PORTS if (p, n) not in reserved]) for p in FORWARDED}
+        self._guest_ports = {p: iter(GUEST_PORTS) for p in FORWARDED}
+
+    def plan(self, asked: Publication) -> Planned:
+        """Claim both ends; raise ValueError where a side has none left."""
+        if asked.protocol not in FORWARDED:
+            raise ValueError(f"{asked.protocol} is not forwarded to the host; one of {', '.join(FORWARDED)}")
+        if asked.host == ANY_PORT:
+            inside = self._claim_guest(asked, [])
+            listen = self._claim_host(asked, self._choices(asked, inside))
+        else:
+            listen = self._claim_host(asked, (Endpoint(asked.protocol, asked.address, n) for n in asked.host.numbers))
+            address = asked.address if self._in_guest(asked.address) else LOOPBACK
+            inside = self._claim_guest(asked, [Endpoint(asked.protocol, address, listen.port)])
+        guest = Publication(asked.container, asked.protocol, inside.address, PortRange(inside.port, inside.port))
+        target = replace(inside, address=LOOPBACK) if inside.address in _WILDCARDS else inside
+        return Planned(asked, guest, Forward(listen, target))
+
+    def _claim_guest(self, asked: Publication, preferred: list[Endpoint]) -> Endpoint:
+        free = (Endpoint(asked.protocol, LOOPBACK, port) for port in self._guest_ports[asked.protocol])
+        found = self._guest.claim(chain(preferred, free))
+        if found is None:
+            raise ValueError(f"no {asked.protocol} port from {GUEST_PORTS[0]} up is free in the guest")
+        return found
+
+    def _claim_host(self, asked: Publication, choices: Iterable[Endpoint]) -> Endpoint:
+        found = self._host.claim(choices)
+        if found is None and asked.host == ANY_PORT:
+            raise ValueError(f"no {asked.protocol} port from {HOST_PORTS[0]} up is free on the host")
+        if found is None:
+            wanted = [Endpoint(asked.protocol, asked.address, port) for port in asked.host.numbers]
+            holders = sorted({str(holder) for endpoint in wanted for holder in self._host.clashing(endpoint)})
+            raise ValueError(f"host port {asked.host} is taken by {', '.join(holders)}")
+        return found
+
+    def _choices(self, asked: Publication, inside: Endpoint) -> Iterator[Endpoint]:
+        before = (f.listen for f in self._known if f.target == inside and f.listen.address == asked.address)
+        ports = self._host_ports[asked.protocol]
+        return chain(before, (Endpoint(asked.protocol, asked.address, port) for port in ports))
+
+    def _in_guest(self, address: str) -> bool:
+        if address in _WILDCARDS or address in self._guest_addresses:
+            return True
+        return ":" not in address and ipaddress.IPv4Address(address).is_loopback

@@ -1,0 +1,136 @@
+"""A publication: what the engine was asked for. Read from every syntax of ``docker run -p`` and of compose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .words import ANY_PORT, PortRange, bracketed, parse_address
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+MODES = ("host", "ingress")
+_RUN_KEYS = ("published", "target", "protocol")
+_COMPOSE_KEYS = ("target", "published", "host_ip", "protocol", "mode", "name", "app_protocol")
+
+
+@dataclass(frozen=True, order=True)
+class Publication:
+    """One container port (1 to 65535) and where the host is to listen for it.
+
+    ``address`` is a numeric IP address, or empty for the wildcard of both families. ``host`` is one port, a range of
+    which any one will do, or ``ANY_PORT``.
+    """
+
+    container: int
+    protocol: str = "tcp"
+    address: str = ""
+    host: PortRange = ANY_PORT
+
+    def __str__(self) -> str:
+        """In the words of ``docker run -p``: ``127.0.0.1:8080:80/tcp``, ``[::1]::22/tcp``, ``22/tcp``."""
+        container = f"{self.container}/{self.protocol}"
+        if self.address:
+            return f"{bracketed(self.address)}:{self.host}:{container}"
+        return f"{self.host}:{container}" if self.host != ANY_PORT else container
+
+    def as_compose(self) -> dict[str, Any]:
+        """In the words of compose's long form; ``published`` and ``host_ip`` are empty where any will do."""
+        return {
+            "target": self.container,
+            "published": str(self.host),
+            "host_ip": self.address,
+            "protocol": self.protocol,
+        }
+
+
+def parse(value: object) -> list[Publication]:
+    """Read one publication of ``docker run -p`` (either notation) or compose (short or long form).
+
+    A container range gives one publication a port, in order. Raise ValueError naming the word that is wrong.
+    """
+    try:
+        if isinstance(value, Mapping):
+            return _parse_compose(value)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"a {type(value).__name__}; expected a quoted string, a number or a mapping")
+        text = str(value)
+        return _parse_run(text) if "=" in text else _parse_short(text)
+    except ValueError as error:
+        raise ValueError(f"publication {value!r}: {error}") from None
+
+
+def parse_all(values: Iterable[object]) -> list[Publication]:
+    """Read several; raise ValueError with one line for each that is wrong."""
+    found: list[Publication] = []
+    wrong: list[str] = []
+    for value in values:
+        try:
+            found += parse(value)
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return found
+
+
+def _parse_short(text: str) -> list[Publication]:
+    head, _, container = text.rpartition(":")
+    address, _, host = head.rpartition(":")
+    container, _, protocol = container.partition("/")
+    return _expand(address, host, container, protocol)
+
+
+def _parse_run(text: str) -> list[Publication]:
+    words = dict(word.partition("=")[::2] for word in text.split(","))
+    _refuse_unknown(words, _RUN_KEYS)
+    return _expand("", words.get("published", ""), words.get("target", ""), words.get("protocol", ""))
+
+
+def _parse_compose(words: Mapping[str, Any]) -> list[Publication]:
+    _refuse_unknown([key for key in words if not str(key).startswith("x-")], _COMPOSE_KEYS)
+    for key in ("target", "published"):
+        if isinstance(words.get(key), bool | float):
+            raise ValueError(f"{key} {words[key]!r}: not a port")
+    given = {key: str(words[key]) for key in _COMPOSE_KEYS if words.get(key) is not None}
+    if given.get("mode", "host") not in MODES:
+        raise ValueError(f"mode {given['mode']!r}: one of {', '.join(MODES)}")
+    target = given.get("target", "")
+    if "-" in target:
+        raise ValueError(f"target {target!r}: one port; a range needs the short form")
+    return _expand(given.get("host_ip", ""), given.get("published", ""), target, given.get("protocol", ""))
+
+
+def _refuse_unknown(keys: Iterable[object], allowed: tuple[str, ...]) -> None:
+    for key in keys:
+        if key not in allowed:
+            raise ValueError(f"unknown key {key!r}; allowed: {', '.join(allowed)}")
+
+
+def _expand(address: str, host: str, container: str, protocol: str) -> list[Publication]:
+    host_ports = _ports("host", host)
+    containers = _ports("container", container)
+    if containers == ANY_PORT:
+        raise ValueError(f"container port {container!r}: a number from 1 to 65535")
+    protocol = protocol.lower() or "tcp"
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r}: one of {', '.join(PROTOCOLS)}")
+    try:
+        address = parse_address(address)
+    except ValueError as error:
+        raise ValueError(f"host address {error}") from None
+    count = len(containers.numbers)
+    if count == 1 or host_ports == ANY_PORT:
+        hosts = [host_ports] * count
+    elif count == len(host_ports.numbers):
+        hosts = [PortRange(port, port) for port in host_ports.numbers]
+    else:
+        raise ValueError(f"ranges of unequal length: host ports {host_ports}, container ports {containers}")
+    return [Publication(port, protocol, address, h) for port, h in zip(containers.numbers, hosts, strict=True)]
+
+
+def _ports(side: str, text: str) -> PortRange:
+    try:
+        return PortRange.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{side} port {error}") from None

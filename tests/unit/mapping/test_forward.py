@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from portchain.mapping.forward import Endpoint, Forward
+
+from .strategies import endpoints
+
+
+@given(endpoints)
+def test_endpoints_read_back(endpoint: Endpoint) -> None:
+    assert Endpoint.parse(str(endpoint)) == endpoint
+
+
+@given(endpoints, endpoints)
+def test_forwards_read_back_from_the_inventorys_words(listen: Endpoint, target: Endpoint) -> None:
+    if {listen.protocol, target.protocol} != {"tcp", "udp"}:
+        assert Forward.parse(**Forward(listen, target).as_dict()) == Forward(listen, target)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("8080", "'8080': expected address:port"),
+        ("localhost:80", "'localhost': not an IP address"),
+        (":65536", "'65536': not a port"),
+        ("unix:docker.sock", "'docker.sock': a unix endpoint needs an absolute path"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, named: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Endpoint.parse(text)
+    assert str(error.value).startswith(named)
+
+
+def test_an_unknown_protocol_is_named() -> None:
+    with pytest.raises(ValueError, match="'sctp': not a protocol"):
+        Endpoint.parse(":80", "sctp")

@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 
 _FOLDER = Path("/run/guest-services")
-_INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--uts", "--ipc", "--net", "--pid", "--wd=/", "--")
+_INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wd=/", "--")
 DOORS = {
-    "debug-shell.sock": ("/bin/busybox", "sh", "-i"),
+    "debug-shell.sock": ("/bin/sh", "-i"),
     "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
 }
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
-    "PS1": r"\w # ",
+    "PS1": "$PWD # ",
 }
 _MOST = 64
 

@@ -1,0 +1,122 @@
+"""The guest as the seed shows it from its own shell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+testinfra_hosts = ["ansible://guests"]
+
+SERVICES_OF_THIS_RELEASE = {"dhcpcd", "diagnose", "dns-forwarder", "docker", "trim-after-delete", "vpnkit-forwarder"}
+COMM_LENGTH = 15
+
+
+def processes(host: Host) -> dict[int, tuple[int, str]]:
+    """Parent and name of each process of the guest."""
+    rows = (line.split(maxsplit=2) for line in host.check_output("ps -e -o pid= -o ppid= -o comm=").splitlines())
+    return {int(pid): (int(parent), name) for pid, parent, name in rows}
+
+
+def ancestry(found: dict[int, tuple[int, str]], pid: int) -> list[str]:
+    """Names from the first process down to ``pid``."""
+    names: list[str] = []
+    while pid in found:
+        pid, name = found[pid]
+        names.insert(0, name)
+    return names
+
+
+def test_host_name(host: Host, seed: dict[str, Any]) -> None:
+    assert host.check_output("hostname") == seed["guest"]["hostname"]
+
+
+def test_eth0_has_its_address_from_the_gateway(host: Host, seed: dict[str, Any]) -> None:
+    listed = host.check_output("ip -4 -brief address show eth0").split()
+    assert listed[2] == seed["guest"]["eth0"]
+    assert host.check_output("ip route show default").split()[2] == seed["guest"]["host_gateway_ip"]
+
+
+def test_the_first_process_is_called_init(host: Host) -> None:
+    assert processes(host)[1] == (0, "init")
+
+
+def test_dockerd_is_not_on_the_guests_own_path(host: Host) -> None:
+    assert not host.exists("dockerd")
+    assert host.run("dockerd").rc == 127
+
+
+def test_process_tree(host: Host, seed: dict[str, Any]) -> None:
+    found = processes(host)
+    lineages = [ancestry(found, pid) for pid in found]
+    for chain in seed["guest"]["process_tree"]:
+        wanted = [name[:COMM_LENGTH] for name in chain]
+        if wanted == ["diagnosticsd", "sh"]:
+            continue  # a shell is there while someone uses it: test_ways_in.py
+        assert any(lineage[-len(wanted) :] == wanted for lineage in lineages), wanted
+
+
+def test_services_are_containers_without_image(host: Host, seed: dict[str, Any]) -> None:
+    namespace = seed["guest"]["containerd_namespace"]
+    assert host.check_output("ctr namespace ls -q") == namespace
+    rows = [line.split() for line in host.check_output(f"ctr -n {namespace} container ls").splitlines()[1:]]
+    assert {name for name, _, _ in rows} == SERVICES_OF_THIS_RELEASE
+    assert {name for name, _, _ in rows} <= set(seed["guest"]["services"])
+    assert {(image, runtime) for _, image, runtime in rows} == {("-", seed["guest"]["runtime"])}
+
+
+def test_every_service_runs(host: Host) -> None:
+    rows = [line.split() for line in host.check_output("ctr -n services.linuxkit task ls").splitlines()[1:]]
+    assert {name: state for name, _, state in rows} == dict.fromkeys(SERVICES_OF_THIS_RELEASE, "RUNNING")
+
+
+def test_dockerd_has_the_seeds_flags(host: Host, seed: dict[str, Any]) -> None:
+    lines = [line for line in host.check_output("ps -e -o args=").splitlines() if line.startswith("/usr/local/bin/dockerd ")]
+    assert len(lines) == 1
+    for flag in seed["guest"]["dockerd_flags"]:
+        assert flag in lines[0]
+
+
+def test_engine_versions_are_of_the_seeds_generation(in_engine: Callable[[str], str], seed: dict[str, Any]) -> None:
+    assert seed["engine"]["docker"] in in_engine("dockerd --version")
+    assert f" {seed['engine']['containerd']}" in in_engine("containerd --version")
+    assert f" {seed['engine']['runc']}" in in_engine("runc --version")
+
+
+def test_dockerd_holds_the_guests_listeners(host: Host, seed: dict[str, Any]) -> None:
+    rows = [line.split() for line in host.check_output("netstat -lntp").splitlines()[2:]]
+    owned = {row[3]: row[-1].partition("/")[2] for row in rows if row[-1].endswith("/dockerd")}
+    assert owned == seed["guest"]["listeners_tcp"]
+
+
+def test_bridges(host: Host, engine: Any, seed: dict[str, Any]) -> None:
+    for name, facts in seed["guest"]["bridges"].items():
+        network = engine.networks.list(names=[facts["network"]])[0]
+        link = name if name == "docker0" else f"br-{network.id[:12]}"
+        address = host.check_output(f"ip -4 -brief address show {link}").split()[2]
+        assert address == f"{facts['gateway']}/{facts['subnet'].partition('/')[2]}"
+        assert host.file(f"/sys/class/net/{link}/mtu").content_string.strip() == str(facts["mtu"])
+
+
+@pytest.mark.parametrize(("name", "bridge"), [("nginx", "docker0"), ("minikube", "br-")])
+def test_each_container_hangs_on_its_bridge_by_a_veth_pair(host: Host, engine: Any, name: str, bridge: str) -> None:
+    status, output = engine.containers.get(name).exec_run("cat /sys/class/net/eth0/iflink")
+    assert status == 0
+    link = next(
+        line
+        for line in host.check_output("ip -oneline link show type veth").splitlines()
+        if line.startswith(f"{int(output)}: ")
+    )
+    assert re.search(rf" master {bridge}\S* state UP", link)
+
+
+def test_dnat_rules(in_engine: Callable[[str], str], seed: dict[str, Any]) -> None:
+    rules = set()
+    for line in in_engine("iptables -t nat -S DOCKER").splitlines():
+        found = re.search(r"(?:-d (\S+)/32 )?.*--dport (\d+) -j DNAT --to-destination (\S+)", line)
+        if found:
+            rules.add((f"{found[1] or '0.0.0.0/0'} dpt:{found[2]}", found[3]))
+    assert rules == {(rule["match"], rule["to"]) for rule in seed["guest"]["dnat"]}

@@ -1,0 +1,66 @@
+"""Up, down, and nothing left: a guest of the test's own, from the real playbooks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .traces import traces
+
+PROJECT = Path(__file__).parents[2]
+INVENTORY = Path(__file__).parent / "inventory"
+DEADLINE = 900
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a guest is booted by root")
+
+
+def play(playbook: str, *options: str) -> str:
+    """Run a playbook of the project on the test's own inventory; returns what it printed."""
+    ansible = Path(sys.executable).with_name("ansible-playbook")
+    command = [str(ansible), "--inventory", str(INVENTORY), playbook, *options]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def before() -> Iterator[set[str]]:
+    """The machine's traces before the test; whatever happens, the guest is taken down afterwards."""
+    found = traces()
+    yield found
+    play("playbooks/teardown.yml")
+
+
+def left_over(before: set[str]) -> list[str]:
+    """What is there that was not; the kernel may take a moment to let go."""
+    for _ in range(50):
+        left = sorted(traces() - before)
+        if not left:
+            return []
+        time.sleep(0.1)
+    return left
+
+
+def test_a_dry_run_on_a_clean_machine_works_and_changes_nothing(before: set[str]) -> None:
+    said = play("site.yml", "--check", "--diff")
+    assert "state: running" in said
+    assert "127.0.0.1:18099" in said
+    assert left_over(before) == []
+
+
+def test_after_a_teardown_nothing_is_left(before: set[str]) -> None:
+    play("site.yml")
+    made = traces() - before
+    for kind in ("process", "namespace", "loop", "cgroup", "file", "reserved"):
+        assert any(line.startswith(kind) for line in made), f"no {kind} is seen while the guest runs"
+    assert not any(line.startswith(("link", "rule", "mount")) for line in made), made
+    assert "changed=0" in play("site.yml").splitlines()[-2]
+    play("playbooks/teardown.yml")
+    assert left_over(before) == []
+    assert "changed=0" in play("playbooks/teardown.yml").splitlines()[-2]

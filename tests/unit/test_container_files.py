@@ -79,7 +79,7 @@ def test_reads_the_files_right_in_the_folder(module: ModuleType, engine: str) ->
 
 def test_tells_a_missing_container_from_an_engine_in_trouble(module: ModuleType, engine: str) -> None:
     assert module.container_files(engine, "other", "/var/lib/client") is None
-    with pytest.raises(OSError, match="500 .*trouble"):
+    with pytest.raises(OSError, match=r"500 .*trouble"):
         module.container_files(engine, "broken", "/var/lib/client")
 
 

@@ -74,7 +74,9 @@ def test_every_service_runs(host: Host) -> None:
 
 
 def test_dockerd_has_the_seeds_flags(host: Host, seed: dict[str, Any]) -> None:
-    lines = [line for line in host.check_output("ps -e -o args=").splitlines() if line.startswith("/usr/local/bin/dockerd ")]
+    lines = [
+        line for line in host.check_output("ps -e -o args=").splitlines() if line.startswith("/usr/local/bin/dockerd ")
+    ]
     assert len(lines) == 1
     for flag in seed["guest"]["dockerd_flags"]:
         assert flag in lines[0]

@@ -67,5 +67,7 @@ def test_portchain_ps_lists_the_forwards(guest_name: str, seed: dict[str, Any]) 
     done = subprocess.run(
         ["portchain", "ps", "--guest", guest_name, "--json"], capture_output=True, text=True, timeout=30, check=True
     )
-    ports = {int(row["listen"].rpartition(":")[2]) for row in json.loads(done.stdout) if row["listen"].startswith("tcp:")}
+    ports = {
+        int(row["listen"].rpartition(":")[2]) for row in json.loads(done.stdout) if row["listen"].startswith("tcp:")
+    }
     assert sorted(ports) == seed["host"]["listeners_tcp"]

@@ -1,0 +1,55 @@
+"""Whether a connection to a host port reaches a server at the other end of its chain."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..mapping.forward import Endpoint, Forward
+
+# A dead end answers with a reset well within this time; a server speaks first or waits for its client.
+_SILENCE = 0.4
+_RETRY = 0.25
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe of ``forward`` saw; ``problem`` is empty where the chain is whole."""
+
+    forward: Forward
+    problem: str
+
+
+def probe(listen: Endpoint, timeout: float) -> str:
+    """Connect to ``listen`` (TCP) from the host and watch for an early end; returns the problem, or nothing."""
+    address = _LOOPBACK.get(listen.address, listen.address)
+    try:
+        with socket.create_connection((address, listen.port), timeout) as connection:
+            connection.settimeout(_SILENCE)
+            return "" if connection.recv(1) else "the server closed the connection at once"
+    except TimeoutError:
+        return ""
+    except ConnectionResetError:
+        return "the connection was reset: no server answers at the target"
+    except OSError as error:
+        return f"the host does not answer: {error.strerror or error}"
+
+
+def probe_until(forward: Forward, deadline: float) -> Finding:
+    """Probe again and again until the chain is whole or ``deadline``, in time.monotonic()'s seconds, has passed."""
+    while True:
+        problem = probe(forward.listen, max(0.1, deadline - time.monotonic()))
+        if not problem or time.monotonic() > deadline:
+            return Finding(forward, problem)
+        time.sleep(_RETRY)
+
+
+def probe_all(forwards: list[Forward], timeout: float) -> list[Finding]:
+    """Probe every TCP forward at once, each for at most ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    wanted = [forward for forward in forwards if forward.listen.protocol == "tcp"]
+    with ThreadPoolExecutor(max_workers=max(1, min(32, len(wanted)))) as pool:
+        return list(pool.map(lambda forward: probe_until(forward, deadline), wanted))

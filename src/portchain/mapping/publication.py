@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .forward import Endpoint
 from .words import ANY_PORT, PortRange, bracketed, parse_address
 
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -33,6 +34,13 @@ class Publication:
         if self.address:
             return f"{bracketed(self.address)}:{self.host}:{container}"
         return f"{self.host}:{container}" if self.host != ANY_PORT else container
+
+    @property
+    def listen(self) -> Endpoint | None:
+        """Where it is listened for; None where the host has a choice of port."""
+        if self.host == ANY_PORT or self.host.first != self.host.last:
+            return None
+        return Endpoint(self.protocol, self.address, self.host.first)
 
     def as_compose(self) -> dict[str, Any]:
         """In the words of compose's long form; ``published`` and ``host_ip`` are empty where any will do."""

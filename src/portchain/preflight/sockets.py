@@ -1,0 +1,108 @@
+"""The machine's own listening sockets, and who holds them."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import socket
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..mapping.conflict import clash
+from ..mapping.forward import Endpoint
+
+_WAITING = {"tcp": "0A", "udp": "07"}
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
+
+
+@dataclass(frozen=True, order=True)
+class Process:
+    """A process and what it was started as."""
+
+    pid: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.command} (pid {self.pid})"
+
+
+def parse_sockets(text: str, protocol: str) -> dict[int, Endpoint]:
+    """The listening sockets in the text of a file of /proc/net, by inode.
+
+    A socket on :: counts as one on both families, for the file does not tell.
+    """
+    found: dict[int, Endpoint] = {}
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if words[3] == _WAITING[protocol]:
+            address, _, port = words[1].partition(":")
+            found[int(words[9])] = Endpoint(protocol, _address(address), int(port, 16))
+    return found
+
+
+def _address(digits: str) -> str:
+    """Words of 32 bits in the machine's own byte order."""
+    words = [int(digits[i : i + 8], 16) for i in range(0, len(digits), 8)]
+    address = ipaddress.ip_address(struct.pack(f"={len(words)}I", *words))
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return "" if str(mapped) == "::" else str(mapped)
+
+
+def listening(proc: Path = Path("/proc")) -> dict[int, Endpoint]:
+    """The machine's listening TCP and UDP sockets, by inode."""
+    found: dict[int, Endpoint] = {}
+    for protocol in _WAITING:
+        for name in (protocol, f"{protocol}6"):
+            source = proc / "net" / name
+            if source.exists():
+                found |= parse_sockets(source.read_text(), protocol)
+    return found
+
+
+def why_not_bound(endpoint: Endpoint) -> OSError | None:
+    """What the kernel says to listening there, by trying; None if it may be done."""
+    for address in [endpoint.address] if endpoint.address else ["0.0.0.0", "::"]:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with socket.socket(family, _KINDS[endpoint.protocol]) as trial:
+                if endpoint.protocol == "tcp":
+                    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind((address, endpoint.port))
+        except OSError as error:
+            if endpoint.address or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                return error
+    return None
+
+
+def holders(wanted: Collection[Endpoint], proc: Path = Path("/proc")) -> dict[Endpoint, list[Process]]:
+    """The processes that may be seen holding sockets that clash with each of ``wanted``."""
+    sockets = {i: e for i, e in listening(proc).items() if any(clash(e, w) for w in wanted)}
+    held: dict[Endpoint, set[Process]] = {endpoint: set() for endpoint in wanted}
+    for folder in proc.glob("[0-9]*") if sockets else ():
+        for inode in _inodes(folder) & sockets.keys():
+            for endpoint in wanted:
+                if clash(endpoint, sockets[inode]):
+                    held[endpoint].add(Process(int(folder.name), _command(folder)))
+    return {endpoint: sorted(processes) for endpoint, processes in held.items()}
+
+
+def _inodes(folder: Path) -> set[int]:
+    try:
+        links = [str(fd.readlink()) for fd in (folder / "fd").iterdir()]
+    except OSError:  # ended meanwhile, or another user's
+        return set()
+    return {int(found[1]) for link in links if (found := _SOCKET_LINK.fullmatch(link))}
+
+
+def _command(folder: Path) -> str:
+    try:
+        words = (folder / "cmdline").read_bytes().split(b"\0")
+        return " ".join(word.decode(errors="replace") for word in words if word)[:80]
+    except OSError:
+        return "a process that has ended"

@@ -9,6 +9,7 @@ from typing import Any
 
 import docker
 import pytest
+import testinfra
 import yaml
 from testinfra.host import Host
 
@@ -58,8 +59,6 @@ def in_engine(host: Host) -> Callable[[str], str]:
 @pytest.fixture(scope="module")
 def machine() -> Host:
     """The machine that runs the guests."""
-    import testinfra
-
     return testinfra.get_host("local://")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def test_every_process_of_the_guest_is_nobody_on_the_host(state: dict[str, Any])
     mapped = Path(f"/proc/{state['pid']}/uid_map").read_text().split()
     assert mapped[0] == "0"
     assert int(mapped[1]) >= 65536
-    assert os.stat(f"/proc/{state['pid']}").st_uid == int(mapped[1])
+    assert Path(f"/proc/{state['pid']}").stat().st_uid == int(mapped[1])
 
 
 def test_a_privileged_container_is_no_way_out_either(engine: Any) -> None:

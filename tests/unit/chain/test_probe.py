@@ -50,6 +50,8 @@ def test_a_reset_an_early_end_and_a_silent_host_are_told_apart() -> None:
 
 def test_all_are_probed_and_a_dead_one_is_named() -> None:
     target = Endpoint("tcp", "127.0.0.1", 1)
-    with server(lambda connection: connection.sendall(b"x")) as alive, server(reset) as dead:
-        findings = probe_all([Forward(alive, target), Forward(dead, target)], 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = Endpoint("tcp", "127.0.0.1", listener.getsockname()[1])
+    with server(lambda connection: connection.sendall(b"x")) as alive:
+        findings = probe_all([Forward(alive, target), Forward(gone, target)], 0.1)
     assert [bool(f.problem) for f in findings] == [False, True]

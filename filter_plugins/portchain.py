@@ -27,13 +27,12 @@ def role_variables(
 ) -> list[dict[str, Any]]:
     """Each host's name and those of its variables that begin with the name of a role, or with portchain."""
     prefixes = tuple(f"{role}_" for role in [*roles, "portchain"])
-    return [
-        {
-            "name": host,
-            "variables": {name: hostvars[host][name] for name in hostvars[host] if name.startswith(prefixes)},
-        }
-        for host in hosts
-    ]
+    found = []
+    for host in hosts:
+        variables = hostvars[host]
+        chosen = {name: variables[name] for name in variables if name.startswith(prefixes)}
+        found.append({"name": host, "variables": chosen})
+    return found
 
 
 class FilterModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import re
@@ -82,22 +83,24 @@ def why_not_bound(endpoint: Endpoint) -> OSError | None:
 
 def holders(wanted: Collection[Endpoint], proc: Path = Path("/proc")) -> dict[Endpoint, list[Process]]:
     """The processes that may be seen holding sockets that clash with each of ``wanted``."""
-    sockets = {i: e for i, e in listening(proc).items() if any(clash(e, w) for w in wanted)}
-    held: dict[Endpoint, set[Process]] = {endpoint: set() for endpoint in wanted}
+    sockets = {inode: held for inode, held in listening(proc).items() if any(clash(held, w) for w in wanted)}
+    found: dict[Endpoint, set[Process]] = {endpoint: set() for endpoint in wanted}
     for folder in proc.glob("[0-9]*") if sockets else ():
         for inode in _inodes(folder) & sockets.keys():
             for endpoint in wanted:
                 if clash(endpoint, sockets[inode]):
-                    held[endpoint].add(Process(int(folder.name), _command(folder)))
-    return {endpoint: sorted(processes) for endpoint, processes in held.items()}
+                    found[endpoint].add(Process(int(folder.name), _command(folder)))
+    return {endpoint: sorted(processes) for endpoint, processes in found.items()}
 
 
 def _inodes(folder: Path) -> set[int]:
-    try:
-        links = [str(fd.readlink()) for fd in (folder / "fd").iterdir()]
-    except OSError:  # ended meanwhile, or another user's
-        return set()
-    return {int(found[1]) for link in links if (found := _SOCKET_LINK.fullmatch(link))}
+    """The sockets that a process holds; none where it has ended or is another user's."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for descriptor in (folder / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                found |= {int(inode) for inode in _SOCKET_LINK.findall(str(descriptor.readlink()))}
+    return found
 
 
 def _command(folder: Path) -> str:

@@ -1,0 +1,121 @@
+"""A guest as the inventory has it, and what is wrong with its variables taken one by one."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..guest.spec import parse_size
+from ..mapping.forward import Endpoint, Forward
+from ..mapping.publication import parse_all
+
+PORTCHAIN = ("portchain_guest", "portchain_machine", "portchain_owner")
+LEAST_IDS = 65536
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A host of the inventory: its name, the role variables it was given, and the roles' own defaults.
+
+    The values have the types that the roles' argument_specs ask for.
+    """
+
+    host: str
+    given: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+
+    def __getitem__(self, variable: str) -> Any:
+        """The value given, or else the role's default; None where neither is."""
+        return self.given.get(variable, self.defaults.get(variable))
+
+    @property
+    def name(self) -> str:
+        """The guest's name on its machine."""
+        return str(self.given.get("portchain_guest", self.host))
+
+    def __str__(self) -> str:
+        return f"guest {self.host}"
+
+    def listens(self) -> list[tuple[Endpoint, str]]:
+        """Where the host is to listen, and which variable says so; forwards not understood are left out."""
+        return list(self._read(self._forwards(), lambda forward: [_forward(forward).listen]))
+
+    def publishes(self) -> list[tuple[Endpoint, str]]:
+        """Where the engine is to listen in the guest, and which variable says so."""
+        return list(self._read(self._ports(), lambda port: [e for p in parse_all([port]) if (e := p.listen)]))
+
+    def networks(self) -> list[tuple[str, ipaddress.IPv4Network | ipaddress.IPv6Network, str | None]]:
+        """The networks that the guest is to be on: which variable says so, subnet, gateway if one is given."""
+        found = []
+        for label, subnet, gateway in self._subnets():
+            try:
+                found.append((label, ipaddress.ip_network(subnet), gateway))
+            except ValueError:
+                continue
+        return found
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be read, each naming the variable."""
+        for label, value, check in self._readings():
+            try:
+                check(value)
+            except ValueError as error:
+                for line in str(error).splitlines():
+                    yield f"{self}: {label}: {line}"
+
+    def _readings(self) -> Iterator[tuple[str, Any, Callable[[Any], object]]]:
+        for variable in ("guest_memory", "guest_data_size"):
+            if self[variable] is not None:
+                yield variable, self[variable], parse_size
+        for variable in ("guest_uid_base", "guest_uid_count"):
+            if self[variable] is not None:
+                yield variable, self[variable], _ids
+        yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._subnets())
+        yield from ((label, forward, _forward) for label, forward in self._forwards())
+        yield from ((label, port, lambda port: parse_all([port])) for label, port in self._ports())
+
+    def _read(
+        self, labelled: Iterable[tuple[str, Any]], reader: Callable[[Any], list[Endpoint]]
+    ) -> Iterator[tuple[Endpoint, str]]:
+        for label, value in labelled:
+            try:
+                yield from ((endpoint, f"{self}: {label}") for endpoint in reader(value))
+            except ValueError:
+                continue
+
+    def _forwards(self) -> list[tuple[str, Any]]:
+        forwards = self["host_forwarder_forwards"] or []
+        return [(f"host_forwarder_forwards[{index}]", forward) for index, forward in enumerate(forwards)]
+
+    def _ports(self) -> list[tuple[str, Any]]:
+        return [
+            (f"workloads_containers {container.get('name')}: ports[{index}]", port)
+            for container in self["workloads_containers"] or []
+            for index, port in enumerate(container.get("ports") or [])
+        ]
+
+    def _subnets(self) -> list[tuple[str, Any, str | None]]:
+        networks = self["docker_networks_networks"] or []
+        named = [(f"docker_networks_networks {n.get('name')}", n.get("subnet"), n.get("gateway")) for n in networks]
+        return [("guest_subnet", self["guest_subnet"], None), *named] if self["guest_subnet"] else named
+
+
+def _forward(words: Mapping[str, Any]) -> Forward:
+    return Forward.parse(words.get("listen", ""), words.get("target", ""), words.get("protocol") or "tcp")
+
+
+def _ids(value: int) -> None:
+    if value < LEAST_IDS:
+        raise ValueError(f"{value}: at least {LEAST_IDS}, for the ids below are the machine's own")
+
+
+def unknown_variables(guest: Guest, known: Iterable[str]) -> Iterator[str]:
+    """Variables that begin with a role's name but are none of the roles'."""
+    names = {*known, *PORTCHAIN}
+    for name in sorted(guest.given.keys() - names):
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {close[0]}?" if close else "; ansible-doc -t role lists those that there are"
+        yield f"{guest}: no role has a variable {name}{hint}"

@@ -9,6 +9,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export LC_ALL := C.UTF-8
 
+# Modules import ansible.module_utils.portchain, which ansible.cfg gives to Ansible alone: a link in the environment
+# gives it to the linter and the tests as well.
+MODULE_UTILS = $$(python -c 'import ansible.module_utils as utils; print(*utils.__path__)')
+
 # A cached sudo ticket does not reach the terminal that Ansible opens, so -k leaves it out of account.
 BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -k -n true 2>/dev/null || echo --ask-become-pass)
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
@@ -73,6 +77,7 @@ $(STAMPS)-run: requirements/run.txt
 
 $(PORTCHAIN): pyproject.toml $(STAMPS)-run
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	ln -sfn $(CURDIR)/src/portchain "$(MODULE_UTILS)/portchain"
 	touch $@
 
 $(STAMPS)-test: requirements/test.txt $(PORTCHAIN)

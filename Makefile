@@ -46,7 +46,7 @@ lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell s
 	mypy
 	yamllint --strict .
 	ansible-lint --strict
-	scripts/shell-files | xargs shellcheck
+	git grep --untracked --files-with-matches --extended-regexp '^#!.*[/ ](ba|da)?sh( |$$)' | xargs shellcheck
 
 sanity: $(STAMPS)-test $(COLLECTIONS) ## Hold the modules' documentation against their arguments
 	scripts/module-sanity

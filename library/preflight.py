@@ -111,7 +111,7 @@ def read_guest(entry: dict, options: dict) -> tuple:
         result = ArgumentSpecValidator(option).validate({name: value})
         for error in result.errors:
             unknown = "unknown key " if isinstance(error, UnsupportedError) else ""
-            misfits.append(f"guest {entry['name']}: {unknown}{error.msg}")
+            misfits.append(f"guest {entry['name']}: {name}: {unknown}{error.msg}")
         if not result.error_messages:
             given[name] = result.validated_parameters[name]
     return Guest(entry["name"], given, {name: option.get("default") for name, option in options.items()}), misfits

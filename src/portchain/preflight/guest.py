@@ -50,7 +50,7 @@ class Guest:
     def networks(self) -> list[tuple[str, ipaddress.IPv4Network | ipaddress.IPv6Network, str | None]]:
         """The networks that the guest is to be on: which variable says so, subnet, gateway if one is given."""
         found = []
-        for label, subnet, gateway in self._subnets():
+        for label, subnet, gateway in [("guest_subnet", self["guest_subnet"], None), *self._bridges()]:
             try:
                 found.append((label, ipaddress.ip_network(subnet), gateway))
             except ValueError:
@@ -73,7 +73,9 @@ class Guest:
         for variable in ("guest_uid_base", "guest_uid_count"):
             if self[variable] is not None:
                 yield variable, self[variable], _ids
-        yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._subnets())
+        if self["guest_subnet"]:
+            yield "guest_subnet", self["guest_subnet"], _guest_subnet
+        yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._bridges())
         yield from ((label, forward, _forward) for label, forward in self._forwards())
         yield from ((label, port, lambda port: parse_all([port])) for label, port in self._ports())
 
@@ -97,14 +99,18 @@ class Guest:
             for index, port in enumerate(container.get("ports") or [])
         ]
 
-    def _subnets(self) -> list[tuple[str, Any, str | None]]:
+    def _bridges(self) -> list[tuple[str, Any, str | None]]:
         networks = self["docker_networks_networks"] or []
-        named = [(f"docker_networks_networks {n.get('name')}", n.get("subnet"), n.get("gateway")) for n in networks]
-        return [("guest_subnet", self["guest_subnet"], None), *named] if self["guest_subnet"] else named
+        return [(f"docker_networks_networks {n.get('name')}", n.get("subnet"), n.get("gateway")) for n in networks]
 
 
 def _forward(words: Mapping[str, Any]) -> Forward:
     return Forward.parse(words.get("listen", ""), words.get("target", ""), words.get("protocol") or "tcp")
+
+
+def _guest_subnet(text: str) -> None:
+    if ipaddress.IPv4Network(text).prefixlen > 29:
+        raise ValueError(f"{text!r}: too small for the gateway and eth0; a /29 or larger")
 
 
 def _ids(value: int) -> None:

@@ -94,5 +94,5 @@ def held_ports(machine: Machine, listens: Sequence[tuple[Endpoint, str]]) -> Ite
         if refusal is None or any(process.pid in machine.forwarders for process in refusal.holders):
             continue
         holders = ", ".join(map(str, refusal.holders))
-        by = f": {holders} listens there; stop it, or forward" if holders else "; forward"
-        yield f"{label}: host: {endpoint}: {refusal.reason}{by} another port"
+        way_out = f": {holders} listens there; stop it, or" if holders else ";"
+        yield f"{label}: host: {endpoint}: {refusal.reason}{way_out} forward another address or port"

@@ -105,7 +105,7 @@ def _inodes(folder: Path) -> set[int]:
 
 def _command(folder: Path) -> str:
     try:
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        return " ".join(word.decode(errors="replace") for word in words if word)[:80]
+        text = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return "a process that has ended"
+    return " ".join(text.split())[:80]

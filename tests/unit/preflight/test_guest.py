@@ -33,6 +33,7 @@ def test_a_variable_like_none_is_named_too() -> None:
         ({"guest_data_size": "20 q"}, "guest a: guest_data_size: '20 q': not a size"),
         ({"guest_uid_base": 5}, "guest a: guest_uid_base: 5: at least 65536"),
         ({"guest_uid_count": 0}, "guest a: guest_uid_count: 0: at least 65536"),
+        ({"guest_subnet": "192.168.65.0/30"}, "guest a: guest_subnet: '192.168.65.0/30': too small"),
         ({"guest_subnet": "192.168.65.3/24"}, "guest a: guest_subnet: 192.168.65.3/24 has host bits set"),
         (
             {"host_forwarder_forwards": [{"listen": ":8080", "target": ":70000"}]},

@@ -59,7 +59,7 @@ def test_a_port_held_by_another_is_named_with_its_holder() -> None:
     refused = replace(GOOD, refusals={WEB: Refusal("Address already in use", [Process(7, "nginx")])})
     assert list(held_ports(refused, [(WEB, "guest a: host_forwarder_forwards[0]")])) == [
         "guest a: host_forwarder_forwards[0]: host: tcp::8080: Address already in use: nginx (pid 7) listens there; "
-        "stop it, or forward another port"
+        "stop it, or forward another address or port"
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_port_held_by_the_guests_own_forwarder_is_fine() -> None:
 def test_an_address_that_the_machine_does_not_have() -> None:
     refused = replace(GOOD, refusals={WEB: Refusal("Cannot assign requested address")})
     assert list(held_ports(refused, [(WEB, "a")])) == [
-        "a: host: tcp::8080: Cannot assign requested address; forward another port"
+        "a: host: tcp::8080: Cannot assign requested address; forward another address or port"
     ]
 
 

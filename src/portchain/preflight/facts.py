@@ -76,12 +76,16 @@ def _loop_free(loops: dict[str, str]) -> bool:
 
 def _spaces(needed: dict[Path, int]) -> list[Space]:
     """One a file system, for places that may still have to be made."""
-    by_device: defaultdict[int, dict[Path, int]] = defaultdict(dict)
-    for place, size in needed.items():
-        there = next(folder for folder in (place, *place.parents) if folder.exists())
-        by_device[there.stat().st_dev][there] = by_device[there.stat().st_dev].get(there, 0) + size
+    there = {place: next(folder for folder in (place, *place.parents) if folder.exists()) for place in needed}
+    by_device: defaultdict[int, list[Path]] = defaultdict(list)
+    for place, folder in there.items():
+        by_device[folder.stat().st_dev].append(place)
     return [
-        Space([str(place) for place in places], shutil.disk_usage(next(iter(places))).free, sum(places.values()))
+        Space(
+            [str(place) for place in places],
+            shutil.disk_usage(there[places[0]]).free,
+            sum(needed[place] for place in places),
+        )
         for places in by_device.values()
     ]
 
@@ -135,5 +139,5 @@ def _run(command: Iterable[str], deadline: float) -> tuple[str, str]:
         return "", f"nothing within {MIRROR_SECONDS} s"
     except OSError as error:
         return "", str(error)
-    last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-    return done.stdout, last.removeprefix("E: ") if done.returncode else ""
+    errors = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]
+    return done.stdout, (errors or [f"status {done.returncode}"])[0] if done.returncode else ""

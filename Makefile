@@ -13,6 +13,9 @@ export LC_ALL := C.UTF-8
 # gives it to the linter and the tests as well.
 MODULE_UTILS = $$(python -c 'import ansible.module_utils as utils; print(*utils.__path__)')
 
+# Scripts are known by their first line, for most have no suffix.
+scripts_of = $$(git grep --untracked --files-with-matches --extended-regexp '^\#!.*[/ ]$(1)( |$$)')
+
 # A cached sudo ticket does not reach the terminal that Ansible opens, so -k leaves it out of account.
 BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -k -n true 2>/dev/null || echo --ask-become-pass)
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
@@ -44,12 +47,12 @@ test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sud
 	scripts/run-stages $(RESULTS) lint sanity unit integration scenario-default scenario-side_by_side
 
 lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
-	ruff check .
-	ruff format --check .
+	ruff check . $(call scripts_of,python3)
+	ruff format --check . $(call scripts_of,python3)
 	mypy
 	yamllint --strict .
 	ansible-lint
-	git grep --untracked --files-with-matches --extended-regexp '^#!.*[/ ](ba|da)?sh( |$$)' | xargs shellcheck
+	shellcheck $(call scripts_of,(ba|da)?sh)
 
 sanity: $(STAMPS)-test $(COLLECTIONS) ## Hold the modules' documentation against their arguments
 	scripts/module-sanity

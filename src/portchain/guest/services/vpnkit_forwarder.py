@@ -113,7 +113,7 @@ class ChannelEnd:
         except BlockingIOError:
             self._loop.watch(connection.sock.fileno(), EPOLLOUT, self._ready)
         except OSError as error:
-            self._disconnect(error.strerror)
+            self._disconnect(str(error))
         else:
             self._loop.watch(connection.sock.fileno(), EPOLLIN, self._ready)
 
@@ -125,12 +125,10 @@ class ChannelEnd:
     def _report(self) -> None:
         self._report_due = False
         if self._connection and not self._outgoing:
-            changed = self._acceptor.counters()
-            for counters in changed:
+            for counters in self._acceptor.counters():
                 self._send(counters)
-            if not any(c.active for c in changed) and not self._acceptor.busy:
-                return
-        self._schedule_report()
+        if self._acceptor.busy:
+            self._schedule_report()
 
 
 def raise_descriptor_limit() -> None:

@@ -1,0 +1,48 @@
+"""python3 -m portchain.forwarder: see `daemon`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import pwd
+import resource
+import sys
+from pathlib import Path
+
+from .daemon import Options, StartError, serve
+from .listener import BindError
+
+
+def _uid(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"host: no user {text!r}") from None
+
+
+def main() -> int:
+    """Run the forwarder of one guest until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="portchain.forwarder", description=__doc__)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--run-dir", required=True, type=Path)
+    parser.add_argument("--state-dir", required=True, type=Path)
+    parser.add_argument("--owner", required=True, type=_uid, help="uid or name the host's sockets belong to")
+    parser.add_argument("--guest-uid", required=True, type=int, help="uid on the host of the guest's root")
+    options = Options(**vars(parser.parse_args()))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    Path("/proc/self/comm").write_text("portchain-fwd")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        asyncio.run(serve(options))
+    except (StartError, BindError) as error:
+        logging.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Listening sockets on the host."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from ..mapping.forward import Endpoint
+from .address import keep_alive, socket_address
+from .holder import find_holder
+
+BACKLOG = 4096  # clients that wait while the guest is away; the kernel caps it at net.core.somaxconn
+SO_ATTACH_FILTER = 26
+SO_LOCK_FILTER = 44
+
+
+class BindError(Exception):
+    """An endpoint that cannot be bound; the text is Docker's own, and who is in the way."""
+
+
+def open_listener(endpoint: Endpoint, owner: int) -> socket.socket:
+    """Bind and listen; unix sockets belong to uid ``owner`` alone. Raise BindError."""
+    if endpoint.protocol == "unix":
+        return open_unix_listener(Path(endpoint.address), owner)
+    try:
+        return _open_tcp(endpoint)
+    except OSError as error:
+        raise BindError(bind_message(endpoint, error)) from error
+
+
+def close_listener(sock: socket.socket) -> None:
+    """Stop listening everywhere, in the guest's copy of the descriptor too, and remove a unix socket's path."""
+    path = sock.getsockname() if sock.family == socket.AF_UNIX else None
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
+
+
+def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """Listen on ``path``, mode 0600; a stale socket there is replaced. Raise BindError."""
+    sock = socket.socket(socket.AF_UNIX, kind)
+    umask = os.umask(0o177)
+    try:
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+        sock.bind(str(path))
+        os.chown(path, owner, -1)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"host: listen unix {path}: {error.strerror or error}") from error
+    finally:
+        os.umask(umask)
+    return sock
+
+
+def _open_tcp(endpoint: Endpoint) -> socket.socket:
+    if endpoint.address:
+        family, address = socket_address(endpoint)
+        return _listen(family, address, ipv6_only=True)
+    try:
+        return _listen(socket.AF_INET6, ("::", endpoint.port), ipv6_only=False)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _listen(socket.AF_INET, ("0.0.0.0", endpoint.port), ipv6_only=False)
+
+
+def _listen(family: int, address: tuple[str, int] | str, ipv6_only: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
+        keep_alive(sock)
+        sock.bind(address)
+        _forbid_connecting(sock)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _forbid_connecting(sock: socket.socket) -> None:
+    """Let no SYN+ACK in, for good: the socket and those it accepts stay in the host's network wherever they are handed,
+    and whoever holds one must not be able to connect it to something else there."""
+    code = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x30, 0, 0, 13),  # A = the TCP header's flags
+            (0x54, 0, 0, 0x12),  # A &= SYN|ACK
+            (0x15, 0, 1, 0x12),  # if both: next, else skip one
+            (0x06, 0, 0, 0),  # drop
+            (0x06, 0, 0, 0xFFFFFFFF),  # keep
+        )
+    )
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+
+
+def bind_message(endpoint: Endpoint, error: OSError) -> str:
+    """Docker's wording for a host port that cannot be bound, with the way out."""
+    shown = str(Endpoint("tcp", endpoint.address or "0.0.0.0", endpoint.port)).removeprefix("tcp:")
+    text = (
+        f"Ports are not available: exposing port TCP {shown} -> 0.0.0.0:0: listen tcp {shown}: "
+        f"bind: {(error.strerror or str(error)).lower()}"
+    )
+    if error.errno == errno.EADDRINUSE:
+        holder = find_holder(endpoint)
+        return f"{text} (held on the host by {holder})" if holder else text
+    if error.errno == errno.EACCES:
+        return (
+            f"{text} (ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE on the host: "
+            f"run the forwarder as root, or: sysctl net.ipv4.ip_unprivileged_port_start={endpoint.port})"
+        )
+    return text

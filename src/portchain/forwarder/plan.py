@@ -1,0 +1,97 @@
+"""What to bind, keep and close so that the declared forwards become the wanted ones. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..mapping.forward import Endpoint, Forward
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``open`` needs a new listener, ``retarget`` keeps its listener, ``close`` is no longer wanted.
+
+    ``make_way`` is the part of ``close`` that overlaps with ``open`` and has to be closed first.
+    """
+
+    open: tuple[Forward, ...]
+    retarget: tuple[Forward, ...]
+    close: tuple[Forward, ...]
+    make_way: tuple[Forward, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.open or self.retarget or self.close)
+
+
+def plan(current: Iterable[Forward], wanted: Iterable[Forward]) -> Plan:
+    """The steps from ``current`` to ``wanted``; each holds a listen endpoint at most once."""
+    have = {f.listen: f for f in current}
+    want = {f.listen: f for f in wanted}
+    opened = tuple(f for f in want.values() if f.listen not in have)
+    closed = tuple(f for f in have.values() if f.listen not in want)
+    return Plan(
+        open=opened,
+        retarget=tuple(f for f in want.values() if f.listen in have and have[f.listen] != f),
+        close=closed,
+        make_way=tuple(f for f in closed if any(overlap(f.listen, o.listen) for o in opened)),
+    )
+
+
+def overlap(one: Endpoint, other: Endpoint) -> bool:
+    """Whether the two cannot both be bound."""
+    if (one.protocol, one.port) != (other.protocol, other.port):
+        return False
+    if one.address == other.address or "" in (one.address, other.address):
+        return True
+    if one.protocol == "unix" or (":" in one.address) != (":" in other.address):
+        return False
+    return any(ipaddress.ip_address(e.address).is_unspecified for e in (one, other))
+
+
+def read_forwards(items: object) -> list[Forward]:
+    """Read a list of ``{listen, target, protocol}`` (protocol: tcp unless given).
+
+    Raise ValueError naming the item and what is wrong with it; two forwards that cannot both be bound are refused too.
+    """
+    if not isinstance(items, list):
+        raise ValueError("forwards: expected a list of {listen, target}")
+    forwards: list[Forward] = []
+    for index, item in enumerate(items):
+        forward = _read_forward(item, f"forwards[{index}]")
+        twin = next((f for f in forwards if overlap(f.listen, forward.listen)), None)
+        if twin:
+            raise ValueError(
+                f"forwards[{index}]: {forward.listen} and {twin.listen} cannot both be bound: change one of them"
+            )
+        forwards.append(forward)
+    return forwards
+
+
+def _read_forward(item: object, name: str) -> Forward:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{name}: expected {{listen, target}}, got {item!r}")
+    unknown = sorted(set(map(str, item)) - {"listen", "target", "protocol"})
+    if unknown:
+        raise ValueError(f"{name}: unknown key {', '.join(unknown)}; the keys are listen, target, protocol")
+    try:
+        forward = Forward.parse(str(item["listen"]), str(item["target"]), str(item.get("protocol") or "tcp"))
+    except KeyError as error:
+        raise ValueError(f"{name}: {error.args[0]} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if forward.listen.protocol != "tcp" or forward.listen.port == 0:
+        raise ValueError(f"{name}: {forward.listen}: a declared forward listens on a tcp port from 1 to 65535")
+    if forward.target.protocol == "udp" or not forward.target.address:
+        raise ValueError(f"{name}: {forward.target}: a target is an address and tcp port, or unix:/path")
+    if forward.target.protocol == "tcp" and forward.target.port == 0:
+        raise ValueError(f"{name}: {forward.target}: port 0 is not a target")
+    return forward
+
+
+def write_forwards(forwards: Iterable[Forward]) -> list[dict[str, str]]:
+    """The inverse of `read_forwards`."""
+    return [{"listen": str(f.listen), "target": str(f.target)} for f in forwards]

@@ -1,0 +1,192 @@
+"""A forwarder and a guest end as two processes on 127.0.0.1, and small servers to reach through them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portchain.forwarder.client import ControlError, request
+
+SOURCE = Path(__file__).parents[3] / "src"
+DEADLINE = 5.0
+GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder import main; main(sys.argv[1])"
+
+
+def eventually(check: Callable[[], Any], what: str) -> Any:
+    """The first true value of ``check`` within the deadline."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        if value := check():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited {DEADLINE} s for {what}")
+
+
+def free_port() -> int:
+    """A port nobody holds now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Host:
+    """The two daemons."""
+
+    def __init__(self, directory: Path) -> None:
+        self.run = directory / "run"
+        self.state = directory / "state"
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._guest: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def _spawn(*arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, *arguments], env={"PYTHONPATH": str(SOURCE)})
+
+    def start_daemon(self) -> None:
+        uid = str(os.getuid())
+        self._daemon = self._spawn(
+            *("-m", "portchain.forwarder", "--guest", "test", "--run-dir", str(self.run)),
+            *("--state-dir", str(self.state), "--owner", uid, "--guest-uid", uid),
+        )
+        eventually(self._answers, "the forwarder to answer")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.control("GET", "/status"))
+        except ControlError:
+            return False
+
+    def start_guest(self) -> None:
+        self._guest = self._spawn("-c", GUEST_END, str(self.channel))
+
+    def kill_guest(self) -> None:
+        self._end(self._guest, signal.SIGKILL)
+
+    def kill_daemon(self) -> None:
+        self._end(self._daemon, signal.SIGKILL)
+
+    def stop_daemon(self) -> int:
+        return self._end(self._daemon, signal.SIGTERM)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes] | None, number: int) -> int:
+        assert process is not None
+        if process.poll() is None:
+            process.send_signal(number)
+        return process.wait(DEADLINE)
+
+    def stop(self) -> None:
+        for process in (self._guest, self._daemon):
+            if process:
+                self._end(process, signal.SIGKILL)
+
+    @property
+    def channel(self) -> Path:
+        return self.run / "host-services" / "forwarder.sock"
+
+    def control(self, method: str, path: str, body: object = None) -> Any:
+        return request(self.run / "control.sock", method, path, body, timeout=DEADLINE)
+
+    def connected(self) -> bool:
+        return bool(self.control("GET", "/status")["connected"])
+
+    def put(self, *forwards: tuple[str, str]) -> Any:
+        return self.control("PUT", "/forwards", {"forwards": [{"listen": a, "target": b} for a, b in forwards]})
+
+    def declared(self) -> list[dict[str, Any]]:
+        return [f for f in self.control("GET", "/forwards")["forwards"] if f["origin"] == "declared"]
+
+    def serve(self, *forwards: tuple[str, str]) -> None:
+        """Declare forwards and wait until the guest serves them."""
+        self.put(*forwards)
+        self.wait_served()
+
+    def wait_served(self) -> None:
+        eventually(
+            lambda: all(f["state"] == "listening" for f in self.declared()), "the guest to serve the forwards"
+        )
+
+
+@pytest.fixture
+def idle_host(tmp_path: Path) -> Iterator[Host]:
+    """Both daemons to be started by the test."""
+    host = Host(tmp_path)
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def host(idle_host: Host) -> Host:
+    """Both daemons running."""
+    idle_host.start_daemon()
+    idle_host.start_guest()
+    return idle_host
+
+
+class Server:
+    """A TCP server on 127.0.0.1; ``handle`` runs in a thread for each connection."""
+
+    def __init__(self, handle: Callable[[socket.socket], None]) -> None:
+        self._handle = handle
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port = self._listener.getsockname()[1]
+        self.target = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with connection:
+            self._handle(connection)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[Callable[[socket.socket], None]], Server]]:
+    """Make servers that end with the test."""
+    servers: list[Server] = []
+
+    def make(handle: Callable[[socket.socket], None]) -> Server:
+        servers.append(Server(handle))
+        return servers[-1]
+
+    yield make
+    for each in servers:
+        each.close()
+
+
+def echo(connection: socket.socket) -> None:
+    """Send back what comes, until the client ends."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+
+
+def connect(port: int) -> socket.socket:
+    """A client of a forward."""
+    return socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
+
+
+def ask(port: int, data: bytes = b"ping") -> bytes:
+    """One message and its echo."""
+    with connect(port) as client:
+        client.sendall(data)
+        return client.recv(len(data), socket.MSG_WAITALL)

@@ -115,12 +115,11 @@ class Daemon:
         }
 
     def _forwards(self, _body: bytes) -> Answer:
-        return HTTPStatus.OK, {"forwards": [entry.as_dict() for entry in self._table.entries.values()]}
+        return HTTPStatus.OK, [entry.as_dict() for entry in self._table.entries.values()]
 
     def _replace(self, body: bytes) -> Answer:
         try:
-            request = json.loads(body)
-            wanted = read_forwards(request.get("forwards") if isinstance(request, dict) else None)
+            wanted = read_forwards(json.loads(body))
         except (ValueError, RecursionError) as error:
             return HTTPStatus.BAD_REQUEST, {"message": str(error)}
         try:

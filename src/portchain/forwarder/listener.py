@@ -12,8 +12,8 @@ import struct
 from pathlib import Path
 
 from ..mapping.forward import Endpoint
+from ..preflight.sockets import holders
 from .address import keep_alive, socket_address
-from .holder import find_holder
 
 BACKLOG = 4096  # clients that wait while the guest is away; the kernel caps it at net.core.somaxconn
 SO_ATTACH_FILTER = 26
@@ -111,17 +111,17 @@ def _forbid_connecting(sock: socket.socket) -> None:
 
 def bind_message(endpoint: Endpoint, error: OSError) -> str:
     """Docker's wording for a host port that cannot be bound, with the way out."""
-    shown = str(Endpoint("tcp", endpoint.address or "0.0.0.0", endpoint.port)).removeprefix("tcp:")
+    shown = Endpoint("tcp", endpoint.address or "0.0.0.0", endpoint.port).place
     text = (
         f"Ports are not available: exposing port TCP {shown} -> 0.0.0.0:0: listen tcp {shown}: "
         f"bind: {(error.strerror or str(error)).lower()}"
     )
     if error.errno == errno.EADDRINUSE:
-        holder = find_holder(endpoint)
-        return f"{text} (held on the host by {holder})" if holder else text
+        held_by = ", ".join(map(str, holders([endpoint])[endpoint])) or "a process that cannot be seen"
+        return f"{text}: {held_by} listens there on the host"
     if error.errno == errno.EACCES:
         return (
-            f"{text} (ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE on the host: "
-            f"run the forwarder as root, or: sysctl net.ipv4.ip_unprivileged_port_start={endpoint.port})"
+            f"{text}: below net.ipv4.ip_unprivileged_port_start the forwarder needs CAP_NET_BIND_SERVICE on the host: "
+            f"run it as root, or run sysctl net.ipv4.ip_unprivileged_port_start={endpoint.port}"
         )
     return text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..mapping.forward import Endpoint, Forward
+from ..mapping.conflict import Listeners, clash
+from ..mapping.forward import Forward
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,8 @@ def plan(current: Iterable[Forward], wanted: Iterable[Forward]) -> Plan:
         open=opened,
         retarget=tuple(f for f in want.values() if f.listen in have and have[f.listen] != f),
         close=closed,
-        make_way=tuple(f for f in closed if any(overlap(f.listen, o.listen) for o in opened)),
+        make_way=tuple(f for f in closed if any(clash(f.listen, o.listen) for o in opened)),
     )
-
-
-def overlap(one: Endpoint, other: Endpoint) -> bool:
-    """Whether the two cannot both be bound."""
-    if (one.protocol, one.port) != (other.protocol, other.port):
-        return False
-    if one.address == other.address or "" in (one.address, other.address):
-        return True
-    if one.protocol == "unix" or (":" in one.address) != (":" in other.address):
-        return False
-    return any(ipaddress.ip_address(e.address).is_unspecified for e in (one, other))
 
 
 def read_forwards(items: object) -> list[Forward]:
@@ -59,15 +48,14 @@ def read_forwards(items: object) -> list[Forward]:
     """
     if not isinstance(items, list):
         raise ValueError("forwards: expected a list of {listen, target}")
-    forwards: list[Forward] = []
-    for index, item in enumerate(items):
-        forward = _read_forward(item, f"forwards[{index}]")
-        twin = next((f for f in forwards if overlap(f.listen, forward.listen)), None)
-        if twin:
+    forwards = [_read_forward(item, f"forwards[{index}]") for index, item in enumerate(items)]
+    listeners = Listeners()
+    for index, forward in enumerate(forwards):
+        for held in listeners.clashing(forward.listen):
             raise ValueError(
-                f"forwards[{index}]: {forward.listen} and {twin.listen} cannot both be bound: change one of them"
+                f"forwards[{index}]: {forward.listen} and {held} cannot both be listened on: change one of them"
             )
-        forwards.append(forward)
+        listeners.add(forward.listen)
     return forwards
 
 
@@ -90,8 +78,3 @@ def _read_forward(item: object, name: str) -> Forward:
     if forward.target.protocol == "tcp" and forward.target.port == 0:
         raise ValueError(f"{name}: {forward.target}: port 0 is not a target")
     return forward
-
-
-def write_forwards(forwards: Iterable[Forward]) -> list[dict[str, str]]:
-    """The inverse of `read_forwards`."""
-    return [{"listen": str(f.listen), "target": str(f.target)} for f in forwards]

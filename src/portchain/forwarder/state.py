@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..mapping.forward import Forward
-from .plan import read_forwards, write_forwards
+from .plan import read_forwards
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def save(path: Path, forwards: Iterable[Forward]) -> None:
     """Replace the file as a whole; raise OSError, the old file then stands."""
     temporary = path.with_suffix(".new")
     with temporary.open("w") as file:
-        json.dump({"forwards": write_forwards(forwards)}, file, indent=1)
+        json.dump({"forwards": [forward.as_dict() for forward in forwards]}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -34,8 +34,7 @@ class Entry:
     def as_dict(self) -> dict[str, str | int]:
         """As the control interface shows it; ``received`` and ``sent`` are bytes from and to the client."""
         return {
-            "listen": str(self.forward.listen),
-            "target": str(self.forward.target),
+            **self.forward.as_dict(),
             "origin": self.origin,
             "state": self.state,
             "connections": self.connections,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,14 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portchain.forwarder.client import ControlError, request
+from portchain.unix_http import request
 
-SOURCE = Path(__file__).parents[3] / "src"
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
 DEADLINE = 5.0
 GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder import main; main(sys.argv[1])"
 
@@ -39,6 +42,10 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+class RefusedError(Exception):
+    """The forwarder's status and message."""
+
+
 class Host:
     """The two daemons."""
 
@@ -48,26 +55,26 @@ class Host:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._guest: subprocess.Popen[bytes] | None = None
 
-    @staticmethod
-    def _spawn(*arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, *arguments], env={"PYTHONPATH": str(SOURCE)})
+    @property
+    def daemon_command(self) -> list[str]:
+        uid = str(os.getuid())
+        return [
+            *(sys.executable, "-m", "portchain.forwarder", "--guest", "test", "--run-dir", str(self.run)),
+            *("--state-dir", str(self.state), "--owner", uid, "--guest-uid", uid),
+        ]
 
     def start_daemon(self) -> None:
-        uid = str(os.getuid())
-        self._daemon = self._spawn(
-            *("-m", "portchain.forwarder", "--guest", "test", "--run-dir", str(self.run)),
-            *("--state-dir", str(self.state), "--owner", uid, "--guest-uid", uid),
-        )
+        self._daemon = subprocess.Popen(self.daemon_command, env=ENVIRONMENT)
         eventually(self._answers, "the forwarder to answer")
 
     def _answers(self) -> bool:
         try:
             return bool(self.control("GET", "/status"))
-        except ControlError:
+        except OSError:
             return False
 
     def start_guest(self) -> None:
-        self._guest = self._spawn("-c", GUEST_END, str(self.channel))
+        self._guest = subprocess.Popen([sys.executable, "-c", GUEST_END, str(self.channel)], env=ENVIRONMENT)
 
     def kill_guest(self) -> None:
         self._end(self._guest, signal.SIGKILL)
@@ -95,16 +102,19 @@ class Host:
         return self.run / "host-services" / "forwarder.sock"
 
     def control(self, method: str, path: str, body: object = None) -> Any:
-        return request(self.run / "control.sock", method, path, body, timeout=DEADLINE)
+        status, answer = request(str(self.run / "control.sock"), method, path, DEADLINE, body)
+        if status != HTTPStatus.OK:
+            raise RefusedError(status, json.loads(answer)["message"])
+        return json.loads(answer)
 
     def connected(self) -> bool:
         return bool(self.control("GET", "/status")["connected"])
 
     def put(self, *forwards: tuple[str, str]) -> Any:
-        return self.control("PUT", "/forwards", {"forwards": [{"listen": a, "target": b} for a, b in forwards]})
+        return self.control("PUT", "/forwards", [{"listen": a, "target": b} for a, b in forwards])
 
     def declared(self) -> list[dict[str, Any]]:
-        return [f for f in self.control("GET", "/forwards")["forwards"] if f["origin"] == "declared"]
+        return [f for f in self.control("GET", "/forwards") if f["origin"] == "declared"]
 
     def serve(self, *forwards: tuple[str, str]) -> None:
         """Declare forwards and wait until the guest serves them."""
@@ -112,9 +122,7 @@ class Host:
         self.wait_served()
 
     def wait_served(self) -> None:
-        eventually(
-            lambda: all(f["state"] == "listening" for f in self.declared()), "the guest to serve the forwards"
-        )
+        eventually(lambda: all(f["state"] == "listening" for f in self.declared()), "the guest to serve the forwards")
 
 
 @pytest.fixture
@@ -176,8 +184,9 @@ def server() -> Iterator[Callable[[Callable[[socket.socket], None]], Server]]:
 
 def echo(connection: socket.socket) -> None:
     """Send back what comes, until the client ends."""
-    while data := connection.recv(65536):
-        connection.sendall(data)
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            connection.sendall(data)
 
 
 def connect(port: int) -> socket.socket:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from .conftest import DEADLINE, SOURCE, Host, Server, ask, connect, echo, eventually, free_port
+from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, eventually, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 
@@ -49,15 +48,8 @@ def test_clients_wait_while_the_guest_is_away(host: Host, server: Make) -> None:
 
 
 def test_second_forwarder_for_a_guest_is_refused(host: Host) -> None:
-    uid = str(os.getuid())
     second = subprocess.run(
-        [sys.executable, "-m", "portchain.forwarder", "--guest", "test", "--run-dir", str(host.run)]
-        + ["--state-dir", str(host.state), "--owner", uid, "--guest-uid", uid],
-        env={"PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
+        host.daemon_command, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert second.returncode == 1
     assert "another forwarder of guest test is running" in second.stderr
@@ -105,7 +97,7 @@ def test_descriptors_from_the_guest_do_not_stay_on_the_host(idle_host: Host) -> 
     pid = idle_host.control("GET", "/status")["pid"]
 
     def descriptors() -> int:
-        return len(os.listdir(f"/proc/{pid}/fd"))
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
     before = descriptors()
     for _ in range(20):

@@ -9,13 +9,15 @@ import contextlib
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 RUN = Path("/run/portchain")
+STATE = Path("/var/lib/portchain")
 LOGS = Path("/var/log/portchain")
 _UNITS = Path("/etc/systemd/system")
 _STOP_DEADLINE = 40
@@ -88,6 +90,22 @@ def _definition(daemon: Daemon) -> dict[Path, str]:
     return {daemon.folder / name: text for name, text in runit_files(daemon).items()}
 
 
+def wanted_text(daemon: Daemon) -> str:
+    """The definition of ``daemon``, for people."""
+    return "".join(f"# {path}\n{text}" for path, text in _definition(daemon).items())
+
+
+def installed_text(daemon: Daemon) -> str:
+    """The installed definition, for people; empty if there is none."""
+    return "".join(f"# {path}\n{path.read_text()}" for path in _definition(daemon) if path.exists())
+
+
+def guests() -> set[str]:
+    """The guests that have a daemon defined."""
+    units = (path.stem.removeprefix("portchain-").rpartition("-")[0] for path in _UNITS.glob("portchain-*.service"))
+    return {path.parts[-3] for path in RUN.glob("*/sv/*")} | set(units)
+
+
 def differs(daemon: Daemon) -> bool:
     """Whether what is installed is not what ``daemon`` says."""
     return any(not path.exists() or path.read_text() != text for path, text in _definition(daemon).items())
@@ -157,6 +175,36 @@ def ensure_absent(daemon: Daemon) -> bool:
     with contextlib.suppress(OSError):
         daemon.folder.parent.rmdir()
     return True
+
+
+def wait_ready(daemon: Daemon, path: Path, deadline: float) -> None:
+    """Wait until the daemon answers on its unix socket; raise DaemonError with the end of its log."""
+
+    def answers() -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1)
+            return client.connect_ex(str(path)) == 0
+
+    try:
+        _wait(answers, deadline, f"host: {daemon.name} of guest {daemon.guest} did not answer on {path}")
+    except DaemonError as error:
+        log = _read(daemon.logs / "current").splitlines()[-5:]
+        raise DaemonError("\n".join([f"{error}; see {daemon.log_hint}", *log])) from None
+
+
+def remove_leftovers(paths: Iterable[Path]) -> bool:
+    """Remove files and folders of daemons that are gone, and our folders that are empty then; returns whether any."""
+    found = [path for path in paths if path.exists() or path.is_socket()]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        for folder in path.parents:
+            if not {folder, *folder.parents} & {RUN, STATE, LOGS} or any(folder.iterdir()):
+                break
+            folder.rmdir()
+    return bool(found)
 
 
 def _install(daemon: Daemon) -> None:

@@ -65,13 +65,20 @@ def under_systemd() -> bool:
 
 def unit_text(daemon: Daemon) -> str:
     """The systemd unit."""
-    environment = "".join(f'Environment="{key}={value}"\n' for key, value in sorted(daemon.environment.items()))
+    environment = "".join(f"Environment={_unit_word(f'{k}={v}')}\n" for k, v in sorted(daemon.environment.items()))
+    command = " ".join(_unit_word(word).replace("$", "$$") for word in daemon.argv)
     return (
-        f"[Unit]\nDescription=portchain: {daemon.name} of guest {daemon.guest}\n\n"
-        f"[Service]\n{environment}ExecStart={shlex.join(daemon.argv)}\n"
+        f"[Unit]\nDescription=portchain: {daemon.name} of guest {daemon.guest}\nStartLimitIntervalSec=0\n\n"
+        f"[Service]\n{environment}ExecStart={command}\n"
         f"Restart=on-failure\nRestartSec=1\nTimeoutStopSec={_STOP_DEADLINE}\nKillMode=mixed\nDelegate=yes\n"
         f"# version {daemon.version}\n\n[Install]\nWantedBy=multi-user.target\n"
     )
+
+
+def _unit_word(text: str) -> str:
+    """One word in a unit file, quoted, as systemd.syntax(7) and the specifiers of systemd.unit(5) want it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def runit_files(daemon: Daemon) -> dict[str, str]:
@@ -194,17 +201,17 @@ def wait_ready(daemon: Daemon, path: Path, deadline: float) -> None:
 
 def remove_leftovers(paths: Iterable[Path]) -> bool:
     """Remove files and folders of daemons that are gone, and our folders that are empty then; returns whether any."""
-    found = [path for path in paths if path.exists() or path.is_socket()]
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    done = False
+    for path in paths:
+        if path.exists():
+            done = True
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         for folder in path.parents:
-            if not {folder, *folder.parents} & {RUN, STATE, LOGS} or any(folder.iterdir()):
+            if not {folder, *folder.parents} & {RUN, STATE, LOGS}:
                 break
-            folder.rmdir()
-    return bool(found)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    return done
 
 
 def _install(daemon: Daemon) -> None:

@@ -62,53 +62,66 @@ class _Forward:
 class _Dial:
     """A client that waits for its target."""
 
-    def __init__(self, loop: Loop, forward: _Forward, client: socket.socket) -> None:
+    def __init__(self, loop: Loop, forward: _Forward, client: socket.socket, on_no_room: Callable[[], None]) -> None:
         self._loop = loop
         self._forward = forward
         self._client = client
-        self._target: socket.socket | None = socket.socket(forward.family, socket.SOCK_STREAM)
-        self._target.setblocking(False)
-        if forward.family != socket.AF_UNIX:
-            keep_alive(self._target)
+        self._on_no_room = on_no_room
+        self._target: socket.socket | None = None
+        self._done = False
         forward.open.add(self)
-        self._try(first=True)
+        self._try()
+        if not self._done:
+            loop.later(DIAL_SECONDS, self._expire)
 
-    def _try(self, first: bool = False) -> None:
+    def _try(self) -> None:
         """Connect. On the guest's own addresses a second call at once says how it went."""
-        if self._target is None:
+        if self._done:
             return
-        code = self._target.connect_ex(self._forward.address)
+        try:
+            target = self._target = self._target or self._open()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._on_no_room()
+                self._loop.later(PAUSE_SECONDS, self._try)
+            else:
+                self._fail(str(error))
+            return
+        code = target.connect_ex(self._forward.address)
         if code == errno.EINPROGRESS:
-            code = self._target.connect_ex(self._forward.address)
+            code = target.connect_ex(self._forward.address)
         if code in (0, errno.EISCONN):
-            self._connected(self._target)
+            self._connected(target)
         elif code == errno.EALREADY:
-            self._loop.watch(self._target.fileno(), EPOLLOUT, self._ready)
+            self._loop.watch(target.fileno(), EPOLLOUT, lambda _: self._ready(target))
         elif code == errno.EAGAIN:  # a unix listener's backlog is full
             self._loop.later(PAUSE_SECONDS, self._try)
         else:
             self._fail(os.strerror(code))
-            return
-        if first and self._target:
-            self._loop.later(DIAL_SECONDS, self._expire)
 
-    def _ready(self, _mask: int) -> None:
-        assert self._target is not None
-        code = self._target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    def _open(self) -> socket.socket:
+        target = socket.socket(self._forward.family, socket.SOCK_STREAM)
+        target.setblocking(False)
+        if target.family != socket.AF_UNIX:
+            keep_alive(target)
+        return target
+
+    def _ready(self, target: socket.socket) -> None:
+        code = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._fail(os.strerror(code))
         else:
-            self._loop.forget(self._target.fileno())
-            self._connected(self._target)
+            self._loop.forget(target.fileno())
+            self._connected(target)
 
     def _connected(self, target: socket.socket) -> None:
+        self._done = True
         forward = self._forward
-        self._target = None
         forward.open.discard(self)
         forward.open.add(Relay(self._loop, self._client, target, forward.meters, forward.open.discard))
 
     def _expire(self) -> None:
-        if self._target is not None:
+        if not self._done:
             self._fail(f"no answer within {DIAL_SECONDS:g} s")
 
     def _fail(self, reason: str) -> None:
@@ -117,10 +130,10 @@ class _Dial:
 
     def abort(self) -> None:
         """Give up; the client sees a reset."""
-        if self._target is not None:
-            self._loop.close(self._target)
-            self._target = None
+        self._done = True
         self._forward.open.discard(self)
+        if self._target:
+            self._loop.close(self._target)
         reset(self._client)
         self._loop.close(self._client)
 
@@ -205,13 +218,7 @@ class Acceptor:
             return
         forward.connections += 1
         self._on_activity()
-        try:
-            _Dial(self._loop, forward, client)
-        except OSError as error:
-            forward.error = f"guest: {error.strerror}"
-            reset(client)
-            client.close()
-            self._pause()
+        _Dial(self._loop, forward, client, self._pause)
 
     def _pause(self) -> None:
         """Out of descriptors or memory: clients wait in the backlog for a moment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import socket
 import struct
 import threading
@@ -193,6 +194,20 @@ def test_two_hundred_at_once(host: Host, server: Make) -> None:
 
         assert all(pool.map(talk, range(200)))
     for client in clients:
+        client.close()
+
+
+def test_clients_wait_while_the_guest_has_no_descriptors_left(host: Host, server: Make) -> None:
+    port = free_port()
+    host.serve((f"127.0.0.1:{port}", server(echo).target))
+    pid = host.control("GET", "/status")["channel"]["pid"]
+    in_use = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 21, in_use + 21))
+    clients = [connect(port) for _ in range(30)]
+    for client in clients:
+        client.sendall(b"ping")
+    for client in clients:
+        assert client.recv(4, socket.MSG_WAITALL) == b"ping"
         client.close()
 
 

@@ -137,11 +137,11 @@ def prepare(options: Options) -> int:
     try:
         for directory in (options.run_dir / "host-services", options.state_dir):
             directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(options.run_dir, os.O_RDONLY | os.O_DIRECTORY)
+        lock = os.open(options.state_dir, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StartError(
-            f"host: another forwarder of guest {options.guest} is running in {options.run_dir}: stop it first"
+            f"host: another forwarder of guest {options.guest} is running on {options.state_dir}: stop it first"
         ) from None
     except OSError as error:
         raise StartError(f"host: cannot prepare {options.run_dir} and {options.state_dir}: {error}") from error

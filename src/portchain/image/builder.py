@@ -14,6 +14,8 @@ from .definition import Definition
 
 _TRIMMED = ("doc", "man", "locale", "info", "lintian")
 _DEADLINE = 1800
+# All that a build starts ends when the build is killed.
+_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class BuildError(Exception):
@@ -71,6 +73,7 @@ def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _TRIMMED]
     command = [
+        *_TOGETHER,
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"),
         *(
             '--aptopt=APT::Install-Recommends "false"',
@@ -92,7 +95,7 @@ def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
                 check=False,
             )
         except FileNotFoundError:
-            raise BuildError("host: no mmdebstrap; install the package mmdebstrap") from None
+            raise BuildError("host: no setpriv or unshare; install the package util-linux") from None
         except subprocess.TimeoutExpired:
             raise BuildError(f"image {definition.name}: not built after {_DEADLINE} s; see {log}") from None
     if done.returncode:

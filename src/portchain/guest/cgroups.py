@@ -160,9 +160,14 @@ def remove_tree(group: Path, deadline: float) -> None:
 
 
 def memory_in_use(paths: list[Path]) -> int | None:
-    """Bytes in use by the groups at ``paths``, or None where no memory controller is among them."""
+    """Bytes in use by the groups at ``paths`` but for file pages that the kernel may drop, as docker stats counts.
+
+    None where no memory controller is among them.
+    """
     for group in paths:
-        for name in ("memory.usage_in_bytes", "memory.current"):
+        for usage, droppable in (("memory.usage_in_bytes", "total_inactive_file"), ("memory.current", "inactive_file")):
             with contextlib.suppress(OSError):
-                return int((group / name).read_text())
+                in_use = int((group / usage).read_text())
+                stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                return max(0, in_use - int(stat.get(droppable, 0)))
     return None

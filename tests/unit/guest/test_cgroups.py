@@ -42,7 +42,8 @@ def test_limits_are_written_as_each_version_wants_them() -> None:
 
 def test_memory_is_read_where_a_controller_has_it(tmp_path: Path) -> None:
     (tmp_path / "memory.current").write_text("4096\n")
-    assert memory_in_use([tmp_path / "none", tmp_path]) == 4096
+    (tmp_path / "memory.stat").write_text("anon 1024\ninactive_file 1000\n")
+    assert memory_in_use([tmp_path / "none", tmp_path]) == 3096
     assert memory_in_use([]) is None
 
 

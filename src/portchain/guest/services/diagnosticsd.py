@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 _FOLDER = Path("/run/guest-services")
-_INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wd=/", "--")
+_INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wdns=/", "--")
 DOORS = {
-    "debug-shell.sock": ("/bin/sh", "-i"),
+    "debug-shell.sock": ("/bin/sh", "-i", "+m"),
     "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
 }
 _ENVIRONMENT = {

@@ -108,7 +108,7 @@ status:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain.daemon import DaemonError  # noqa: E402
+from ansible.module_utils.portchain.daemon import STATE, DaemonError  # noqa: E402
 from ansible.module_utils.portchain.guest import manage  # noqa: E402
 from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
 
@@ -138,8 +138,8 @@ def read_spec(params: dict) -> GuestSpec:
         **{key: params[key] for key in same},
         memory=parse_size(params["memory"]),
         disk_size=parse_size(params["disk_size"]),
-        bundles=str(manage.STATE / name / "containers"),
-        disk=str(manage.STATE / name / "data.img"),
+        bundles=str(STATE / name / "containers"),
+        disk=str(STATE / name / "data.img"),
         run_dir=f"/run/portchain/{name}",
     )
 

@@ -62,28 +62,19 @@ built:
   elements: str
 """
 
-import platform  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
 from ansible.module_utils.portchain.image.builder import BuildError, build  # noqa: E402
-from ansible.module_utils.portchain.image.definition import Definition, DefinitionError  # noqa: E402
+from ansible.module_utils.portchain.image.definition import DefinitionError  # noqa: E402
 
 try:
-    import yaml
+    from ansible.module_utils.portchain.image.folder import load
 except ImportError:
     YAML_ERROR = traceback.format_exc()
 else:
     YAML_ERROR = None
-
-
-def load(folder: Path, suite: str) -> Definition:
-    """Read the definition in ``folder``."""
-    source = folder / "image.yml"
-    if not source.exists():
-        raise DefinitionError(f"image {folder.name}: no {source}")
-    return Definition.parse(folder, yaml.safe_load(source.read_text()) or {}, suite)
 
 
 def main() -> None:
@@ -99,10 +90,9 @@ def main() -> None:
     )
     if YAML_ERROR:
         module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
-    suite = module.params["suite"] or platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     cache = Path(module.params["cache"])
     try:
-        wanted = [load(Path(module.params["folder"]) / name, suite) for name in module.params["names"]]
+        wanted = [load(Path(module.params["folder"]) / name, module.params["suite"]) for name in module.params["names"]]
         missing = [d for d in wanted if not d.path(cache).exists()]
         if not module.check_mode:
             for definition in missing:

@@ -72,20 +72,19 @@ problems:
   sample: ["guest linuxkit: no role has a variable guest_memroy; did you mean guest_memory?"]
 """
 
-import platform  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # noqa: E402
 from ansible.module_utils.errors import UnsupportedError  # noqa: E402
-from ansible.module_utils.portchain.image.definition import Definition, DefinitionError  # noqa: E402
+from ansible.module_utils.portchain.image.definition import DefinitionError  # noqa: E402
 from ansible.module_utils.portchain.preflight.check import check  # noqa: E402
 from ansible.module_utils.portchain.preflight.facts import collect  # noqa: E402
 from ansible.module_utils.portchain.preflight.guest import Guest  # noqa: E402
 
 try:
-    import yaml
+    from ansible.module_utils.portchain.image.folder import load
 except ImportError:
     YAML_ERROR = traceback.format_exc()
 else:
@@ -94,13 +93,10 @@ else:
 
 def to_build(folder: Path, cache: Path, names: list) -> bool:
     """Whether one of the images is not in the cache; one that cannot be read is left to those who build it."""
-    suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     try:
-        texts = {name: (folder / name / "image.yml").read_text() for name in names}
-        wanted = [Definition.parse(folder / name, yaml.safe_load(text), suite) for name, text in texts.items()]
+        return not all(load(folder / name).path(cache).exists() for name in names)
     except (OSError, DefinitionError):
         return True
-    return not all(definition.path(cache).exists() for definition in wanted)
 
 
 def read_guest(entry: dict, options: dict) -> tuple:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import daemon
-from ..daemon import Daemon
+from ..daemon import STATE, Daemon
 from . import cgroups, subids
 from .spec import GuestSpec
 
-STATE = Path("/var/lib/portchain")
 _BOOT_DEADLINE = 60.0
 
 

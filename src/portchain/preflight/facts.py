@@ -15,14 +15,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from ..daemon import RUN
+from ..daemon import RUN, STATE
 from ..guest.subids import FILES, parse
 from ..mapping.forward import Endpoint
 from .guest import Guest
 from .machine import GIB, Machine, Refusal, Space
 from .sockets import holders, why_not_bound
 
-STATE = Path("/var/lib/portchain")
 MIRROR_SECONDS = 10
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 

@@ -68,7 +68,8 @@ scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=defa
 scenario-%: $(STAMPS)-test $(COLLECTIONS)
 	molecule test --scenario-name $*
 
-bench: setup ## Measure how fast the guest GUEST boots (stops and starts it)
+bench: setup ## Measure the forwarder beside its peers, and how fast the guest GUEST boots (restarts it)
+	$(VENV)/bin/python tests/bench/forwarder.py
 	$(SUDO) $(VENV)/bin/python tests/bench/boot.py $(GUEST)
 
 lock: $(STAMPS)-test ## Pin the newest versions that requirements/*.in allow

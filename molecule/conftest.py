@@ -1,4 +1,4 @@
-"""What the scenarios' tests share. Each runs once for every guest of the scenario's inventory."""
+"""What the scenarios' tests share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import testinfra
 import yaml
 from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
 
 SEED = Path(__file__).parents[1] / "tests/data/seed_topology.yml"
 
@@ -23,26 +24,32 @@ def seed() -> dict[str, Any]:
     return facts
 
 
-@pytest.fixture(scope="module")
-def guest_name(host: Host) -> str:
-    """The guest that the test is about: the inventory host it runs on."""
-    name: str = host.backend.get_pytest_id().rpartition("://")[2]
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have each test run for every guest of the inventory."""
+    if "guest_name" in metafunc.fixturenames:
+        inventory = metafunc.config.getoption("--ansible-inventory")
+        metafunc.parametrize("guest_name", AnsibleRunner(inventory).get_hosts("guests"), scope="session")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def host(guest_name: str) -> Host:
+    """The guest's inside, reached as a person reaches it: testinfra does not template the inventory's ssh arguments."""
+    return testinfra.get_host(f"ssh://{guest_name}", ssh_config=f"/run/portchain/{guest_name}/ssh_config")
+
+
+@pytest.fixture(scope="session")
 def run_dir(guest_name: str) -> Path:
     """The folder of the guest's sockets on the host."""
     return Path("/run/portchain") / guest_name
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(run_dir: Path) -> docker.DockerClient:
     """The guest's engine, through the host's docker.sock."""
     return docker.DockerClient(base_url=f"unix://{run_dir}/docker.sock")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def in_engine(host: Host) -> Callable[[str], str]:
     """Runs a command inside the docker service, as the seed does: with ctr."""
 
@@ -56,13 +63,13 @@ def in_engine(host: Host) -> Callable[[str], str]:
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine() -> Host:
     """The machine that runs the guests."""
     return testinfra.get_host("local://")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def state(run_dir: Path) -> dict[str, Any]:
     """What the supervisor says it runs."""
     found: dict[str, Any] = json.loads((run_dir / "state.json").read_text())

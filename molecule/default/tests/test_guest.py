@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://guests"]
-
 SERVICES_OF_THIS_RELEASE = {"dhcpcd", "diagnose", "dns-forwarder", "docker", "trim-after-delete", "vpnkit-forwarder"}
 COMM_LENGTH = 15
 
@@ -118,7 +116,7 @@ def test_each_container_hangs_on_its_bridge_by_a_veth_pair(host: Host, engine: A
 def test_dnat_rules(in_engine: Callable[[str], str], seed: dict[str, Any]) -> None:
     rules = set()
     for line in in_engine("iptables -t nat -S DOCKER").splitlines():
-        found = re.search(r"(?:-d (\S+)/32 )?.*--dport (\d+) -j DNAT --to-destination (\S+)", line)
+        found = re.search(r"-A DOCKER (?:-d (\S+)/32 )?.*--dport (\d+) -j DNAT --to-destination (\S+)", line)
         if found:
             rules.add((f"{found[1] or '0.0.0.0/0'} dpt:{found[2]}", found[3]))
     assert rules == {(rule["match"], rule["to"]) for rule in seed["guest"]["dnat"]}

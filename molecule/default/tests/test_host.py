@@ -9,7 +9,6 @@ from typing import Any
 
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://guests"]
 SOCKETS = ("control.sock", "debug-shell.sock", "docker.sock", "ssh.sock")
 
 
@@ -20,7 +19,7 @@ def test_one_forwarder_listens_on_the_six_ports(machine: Host, seed: dict[str, A
         address, _, port = fields[3].rpartition(":")
         if int(port) in seed["host"]["listeners_tcp"]:
             owners[int(port)] = (address, {int(pid) for pid in re.findall(r"pid=(\d+)", fields[-1])})
-    assert sorted(owners) == seed["host"]["listeners_tcp"]
+    assert set(owners) == set(seed["host"]["listeners_tcp"])
     assert {address for address, _ in owners.values()} == {"*"}
     forwarders = set.intersection(*(pids for _, pids in owners.values()))
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in forwarders]

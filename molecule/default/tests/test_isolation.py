@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://guests"]
-
 
 @pytest.fixture
 def secret(run_dir: Path) -> Iterator[Path]:

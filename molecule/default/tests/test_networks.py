@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-testinfra_hosts = ["ansible://guests"]
-
 
 def test_network_list(engine: Any, seed: dict[str, Any]) -> None:
     assert {n.name: n.attrs["Driver"] for n in engine.networks.list()} == seed["guest"]["networks"]

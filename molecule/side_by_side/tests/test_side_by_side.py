@@ -9,8 +9,6 @@ from typing import Any
 
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://guests"]
-
 HOST_PORTS = {"left": 18080, "right": 28080}
 UID_BASES = {"left": 3000000, "right": 4000000}
 DEADLINE = 10.0

@@ -38,7 +38,6 @@ class Supervisor:
         self._run_dir = Path(spec.run_dir)
         self._stopping = False
         self._selector = selectors.DefaultSelector()
-        self._holder: Holder | None = None
         self._wake, wake = socket.socketpair()
         for end in (self._wake, wake):
             end.setblocking(False)
@@ -64,8 +63,7 @@ class Supervisor:
             trim.close()
             gateway.stop()
             self._groups.remove()
-            for name in ("state.json", "ssh_config"):
-                (self._run_dir / name).unlink(missing_ok=True)
+            (self._run_dir / "ssh_config").unlink(missing_ok=True)
         return 0 if ending is Ending.POWER_OFF or self._stopping else 1
 
     def _prepare(self) -> None:
@@ -91,11 +89,11 @@ class Supervisor:
         self._groups.remove()
         self._groups.create(Limits(self._spec.memory, self._spec.cpus, self._spec.pids), self._spec.uid_base)
         try:
-            self._holder = Holder(self._spec, self._groups, root, gateway)
-            self._write_state(self._holder)
-            return self._watch(self._holder)
+            holder = Holder(self._spec, self._groups, root, gateway)
+            self._write_state(holder)
+            return self._watch(holder)
         finally:
-            self._holder = None
+            self._spec.state_file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 root.unmount()
 

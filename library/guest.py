@@ -181,7 +181,7 @@ def main() -> None:
         else:
             changed = apply(state, name, spec)
             after = manage.status(name)
-    except (ValueError, OSError, TimeoutError, DaemonError, manage.GuestError) as error:
+    except (ValueError, OSError, TimeoutError, DaemonError) as error:
         module.fail_json(msg=str(error))
     wanted = {"started": "running", "restarted": "running"}.get(state, state)
     module.exit_json(

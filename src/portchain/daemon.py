@@ -145,7 +145,7 @@ def ensure_started(daemon: Daemon) -> bool:
     daemon.logs.mkdir(parents=True, exist_ok=True)
     if not _supervised(daemon):
         _spawn_runsv(daemon)
-    _run("sv", "-w", "10", "up", str(daemon.folder))
+    _run("sv", "up", str(daemon.folder))
     return True
 
 
@@ -192,8 +192,13 @@ def wait_ready(daemon: Daemon, path: Path, deadline: float) -> None:
             client.settimeout(1)
             return client.connect_ex(str(path)) == 0
 
+    wait_for(daemon, answers, deadline, f"did not answer on {path}")
+
+
+def wait_for(daemon: Daemon, condition: Callable[[], bool], deadline: float, problem: str) -> None:
+    """Wait until ``condition`` holds; raise DaemonError with the ``problem`` and the end of the daemon's log."""
     try:
-        _wait(answers, deadline, f"host: {daemon.name} of guest {daemon.guest} did not answer on {path}")
+        _wait(condition, deadline, f"host: {daemon.name} of guest {daemon.guest} {problem}")
     except DaemonError as error:
         log = _read(daemon.logs / "current").splitlines()[-5:]
         raise DaemonError("\n".join([f"{error}; see {daemon.log_hint}", *log])) from None

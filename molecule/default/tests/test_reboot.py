@@ -51,6 +51,7 @@ def test_forwards_work_again_after_a_reboot_from_inside(
         return bool(again["pid"] != state["pid"] and again["supervisor"] == state["supervisor"])
 
     wait_for(booted_anew, "the guest is back, under the same supervisor")
+    wait_for(lambda: seed["guest"]["eth0"] in host.run("ip -4 -brief address show eth0").stdout, "eth0 is addressed")
     wait_for(lambda: status_of(8080) == 200, "nginx answers")
     wait_for(lambda: status_of(49671) == 200, "the node port answers")
     wait_for(lambda: status_of(49672, "/v2/") == 200, "the registry answers")

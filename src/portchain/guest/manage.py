@@ -16,11 +16,7 @@ from ..daemon import STATE, Daemon
 from . import cgroups, subids
 from .spec import GuestSpec
 
-_BOOT_DEADLINE = 60.0
-
-
-class GuestError(Exception):
-    """The guest is not as wanted; the message says what was waited for and where to look."""
+_BOOT_DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def differs(spec: GuestSpec) -> bool:
 
 
 def start(spec: GuestSpec) -> bool:
-    """Have the guest running as ``spec`` says; returns whether anything was done. Raises GuestError, DaemonError."""
+    """Have the guest running as ``spec`` says; returns whether anything was done. Raises DaemonError."""
     if not differs(spec) and status(spec.name).state == "running":
         return False
     wanted = subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
@@ -108,7 +104,7 @@ def start(spec: GuestSpec) -> bool:
     spec_file(spec.name).write_text(spec.dump())
     runner = spec_daemon(spec)
     daemon.ensure_started(runner)
-    _wait_running(runner)
+    daemon.wait_for(runner, lambda: status(spec.name).state == "running", _BOOT_DEADLINE, "was not running")
     return True
 
 
@@ -137,14 +133,6 @@ def remove(name: str) -> bool:
         with contextlib.suppress(OSError):
             parent.rmdir()
     return done
-
-
-def _wait_running(runner: Daemon) -> None:
-    end = time.monotonic() + _BOOT_DEADLINE
-    while (now := status(runner.guest)).state != "running":
-        if time.monotonic() > end:
-            raise GuestError(f"guest {runner.guest}: {now.state} after {_BOOT_DEADLINE:g} s; see {runner.log_hint}")
-        time.sleep(0.02)
 
 
 def _alive(pid: int) -> bool:

@@ -13,6 +13,8 @@ from . import kernel
 from .spec import GuestSpec
 
 _LINK = "guest0"
+# The same at each boot, so that a guest that was not shut down in good order finds its lease again.
+_GUEST_MAC = "02:50:00:00:00:01"
 _UPLINK = "uplink"
 _UPLINK_ADDRESS, _UPLINK_GATEWAY, _UPLINK_DNS = "192.168.66.2", "192.168.66.1", "192.168.66.3"
 _UPLINK_DEADLINE = 3.0
@@ -41,7 +43,8 @@ class Gateway:
     def connect(self, guest: int) -> None:
         """Give the network namespace of process ``guest`` its eth0, and address the gateway's end of it."""
         address = f"{self._spec.gateway}/{self._spec.network.prefixlen}"
-        self._run("ip", "link", "add", _LINK, "type", "veth", "peer", "name", "eth0", "netns", str(guest))
+        peer = ("name", "eth0", "address", _GUEST_MAC, "netns", str(guest))
+        self._run("ip", "link", "add", _LINK, "type", "veth", "peer", *peer)
         self._run("ip", "address", "add", address, "dev", _LINK)
         self._run("ip", "link", "set", _LINK, "up")
 

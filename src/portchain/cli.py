@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -143,6 +144,8 @@ def play(playbook: str, options: argparse.Namespace) -> int:
     command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook]
     if options.guest:
         command += ["--limit", options.guest]
+    if os.geteuid() and subprocess.run(["sudo", "-kn", "true"], capture_output=True, check=False).returncode:
+        command.append("--ask-become-pass")
     done = subprocess.run(command, cwd=_PROJECT, check=False, stdout=sys.stderr if options.json else None)
     if options.json:
         print(json.dumps([manage.status(name).as_dict() for name in manage.names()], indent=2))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from portchain.guest import manage
+
 from .traces import traces
 
 PROJECT = Path(__file__).parents[2]
@@ -52,6 +54,19 @@ def test_a_dry_run_on_a_clean_machine_works_and_changes_nothing(before: set[str]
     assert "state: running" in said
     assert "127.0.0.1:18099" in said
     assert left_over(before) == []
+
+
+def test_power_off_from_inside_ends_the_guest_and_it_can_be_started_again(before: set[str]) -> None:
+    play("site.yml")
+    subprocess.run(["ssh", "-F", "/run/portchain/trace/ssh_config", "trace", "poweroff"], timeout=30, check=False)
+    end = time.monotonic() + 30
+    while manage.status("trace").state != "stopped":
+        assert time.monotonic() < end, manage.status("trace")
+        time.sleep(0.1)
+    time.sleep(2)
+    assert manage.status("trace").state == "stopped"
+    assert "changed=1 " in play("site.yml").splitlines()[-2]
+    assert manage.status("trace").state == "running"
 
 
 def test_after_a_teardown_nothing_is_left(before: set[str]) -> None:

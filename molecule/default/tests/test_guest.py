@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,14 @@ def test_services_are_containers_without_image(host: Host, seed: dict[str, Any])
 def test_every_service_runs(host: Host) -> None:
     rows = [line.split() for line in host.check_output("ctr -n services.linuxkit task ls").splitlines()[1:]]
     assert {name: state for name, _, state in rows} == dict.fromkeys(SERVICES_OF_THIS_RELEASE, "RUNNING")
+
+
+def test_limits_are_those_of_the_inventory(state: dict[str, Any]) -> None:
+    limits = {"memory.limit_in_bytes": str(4 << 30), "pids.max": "4096", "cpu.cfs_quota_us": "200000"}
+    limits |= {"memory.max": str(4 << 30), "cpu.max": "200000 100000"}
+    files = [path for group in state["cgroups"] for path in Path(group).iterdir() if path.name in limits]
+    assert {"memory", "pids", "cpu"} == {path.name.partition(".")[0] for path in files}
+    assert {path.name: path.read_text().strip() for path in files} == {p.name: limits[p.name] for p in files}
 
 
 def test_dockerd_has_the_seeds_flags(host: Host, seed: dict[str, Any]) -> None:

@@ -38,14 +38,19 @@ def _watch(cache: Path, names: list[str], done: threading.Event) -> None:
     started = time.time()
     said = ""
     while not done.wait(_INTERVAL):
-        for position, name in enumerate(names, 1):
-            log = log_path(cache, name)
-            half = cache / f"{name}.half"
-            try:
-                fresh = half.exists() and log.stat().st_mtime >= started
-                line = f"  image {name} ({position} of {len(names)}): {describe(log.read_text(errors='replace'))}"
-            except OSError:
-                continue
-            if fresh and line != said:
-                Display().display(f"{line}, {time.time() - started:.0f} s")
-                said = line
+        logs = {name: log_path(cache, name) for name in names if _written(log_path(cache, name)) >= started}
+        if not logs:
+            continue
+        name = max(logs, key=lambda one: _written(logs[one]))
+        position = f"{names.index(name) + 1} of {len(names)}"
+        line = f"  image {name} ({position}): {describe(logs[name].read_text(errors='replace'))}"
+        if line != said:
+            Display().display(f"{line}, {time.time() - started:.0f} s")
+            said = line
+
+
+def _written(log: Path) -> float:
+    try:
+        return log.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -70,11 +70,11 @@ def test_a_killed_build_leaves_no_image_and_the_next_one_succeeds(folder: Path, 
     assert (wanted.path(cache) / "bin/busybox").exists()
     assert (wanted.path(cache) / "etc/motd").read_text() == "from the definition\n"
     assert not build(wanted, cache)
-    assert sorted(path.name for path in cache.iterdir()) == ["lock", "log", wanted.path(cache).name]
+    assert sorted(path.name for path in cache.iterdir()) == ["lock", wanted.path(cache).name]
 
 
 def test_a_package_that_is_not_there_is_named_and_nothing_is_kept(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(BuildError, match=r"(?s)image tiny: mmdebstrap failed; .*no-such-package"):
         build(definition(folder, "no-such-package"), cache)
-    assert sorted(path.name for path in cache.iterdir()) == ["lock", "log"]
+    assert sorted(path.name for path in cache.iterdir()) == ["lock"]

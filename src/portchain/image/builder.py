@@ -47,8 +47,8 @@ def build(definition: Definition, cache: Path) -> bool:
 
 
 def log_path(cache: Path, name: str) -> Path:
-    """Where the build of image ``name`` writes what it does."""
-    return cache / "log" / f"{name}.log"
+    """Where the build of image ``name`` writes what it does: beside ``cache``, which only root may enter."""
+    return cache.parent / "log" / f"{name}.log"
 
 
 @contextmanager

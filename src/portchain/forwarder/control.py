@@ -1,4 +1,4 @@
-"""The control interface: JSON over HTTP on a unix socket."""
+"""The control interface over HTTP on a unix socket: text as it is, anything else as JSON."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 
     def _answer(self, status: HTTPStatus, payload: object) -> None:
-        body = json.dumps(payload).encode() + b"\n"
+        plain = isinstance(payload, str)
+        body = str(payload).encode() if plain else json.dumps(payload).encode() + b"\n"
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/plain; charset=utf-8" if plain else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

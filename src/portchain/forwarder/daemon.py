@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import logging
 import os
 import signal
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from http import HTTPStatus
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..mapping.forward import Endpoint, Forward
 from . import state
+from .api import Api
 from .control import Answer, ControlServer
 from .guest_link import GuestLink
-from .listener import BindError, close_listener, open_unix_listener
-from .plan import read_forwards
+from .listener import close_listener, open_unix_listener
 from .table import Table
 
 SOCKETS = ("docker", "debug-shell", "ssh")
@@ -60,13 +56,14 @@ class Daemon:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._started = time.time()
-        self._state_file = options.state_dir / "forwards.json"
         self._loop = asyncio.get_running_loop()
         self._link = GuestLink(options.run_dir / "host-services" / "forwarder.sock", options.guest_uid)
         self._table = self._link.table = Table(options.owner, self._link.changed)
         self._table.add(options.sockets, "system")
-        self._table.add(state.load(self._state_file), "declared")
+        state_file = options.state_dir / "forwards.json"
+        for origin, forwards in state.load(state_file).items():
+            self._table.add(forwards, origin)
+        self._api = Api(options.guest, self._table, self._link, state_file)
         self._control_socket = open_unix_listener(options.run_dir / "control.sock", options.owner)
         self._control = ControlServer(self._control_socket, self.respond)
         self._loop.add_reader(self._control, self._control.handle_request)
@@ -89,47 +86,11 @@ class Daemon:
 
     def respond(self, method: str, path: str, body: bytes) -> Answer:
         """Answer one request; called from any thread."""
-        routes: dict[tuple[str, str], Callable[[bytes], Answer]] = {
-            ("GET", "/status"): self._status,
-            ("GET", "/forwards"): self._forwards,
-            ("PUT", "/forwards"): self._replace,
-        }
-        route = routes.get((method, path))
-        if route is None:
-            known = any(path == p for _, p in routes)
-            status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND
-            return status, {"message": f"{method} {path}: there is {', '.join(' '.join(r) for r in routes)}"}
 
         async def answer() -> Answer:
-            return route(body)
+            return self._api.answer(method, path, body)
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_SECONDS)
-
-    def _status(self, _body: bytes) -> Answer:
-        return HTTPStatus.OK, {
-            "guest": self._options.guest,
-            "pid": os.getpid(),
-            "started": self._started,
-            "connected": self._link.guest is not None,
-            "channel": asdict(self._link.guest) if self._link.guest else None,
-        }
-
-    def _forwards(self, _body: bytes) -> Answer:
-        return HTTPStatus.OK, [entry.as_dict() for entry in self._table.entries.values()]
-
-    def _replace(self, body: bytes) -> Answer:
-        try:
-            wanted = read_forwards(json.loads(body))
-        except (ValueError, RecursionError) as error:
-            return HTTPStatus.BAD_REQUEST, {"message": str(error)}
-        try:
-            self._table.replace(wanted, "declared", lambda: state.save(self._state_file, wanted))
-        except BindError as error:
-            return HTTPStatus.CONFLICT, {"message": str(error)}
-        except OSError as error:
-            return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": f"host: keeping {self._state_file}: {error}"}
-        log.info("declared forwards: %s", ", ".join(f"{f.listen} -> {f.target}" for f in wanted) or "none")
-        return self._forwards(b"")
 
 
 def prepare(options: Options) -> int:

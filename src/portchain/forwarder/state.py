@@ -1,37 +1,41 @@
-"""The declared forwards, kept in a file across restarts of the daemon."""
+"""The forwards that were asked for, by origin, kept in a file across restarts of the daemon."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..mapping.forward import Forward
 from .plan import read_forwards
 
+# Declared by the inventory, and added by hand.
+ORIGINS = ("declared", "manual")
+
 log = logging.getLogger(__name__)
 
 
-def load(path: Path) -> list[Forward]:
-    """The kept forwards. A file that cannot be read is set aside and counts as empty."""
+def load(path: Path) -> dict[str, list[Forward]]:
+    """The kept forwards of each origin. A file that cannot be read is set aside and counts as empty."""
     try:
-        return read_forwards(json.loads(path.read_text())["forwards"])
+        kept = json.loads(path.read_text())
+        return {origin: read_forwards(kept.get(origin, [])) for origin in ORIGINS}
     except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
+        return {}
+    except (ValueError, AttributeError, TypeError) as error:
         aside = path.with_suffix(".broken")
         log.error("host: %s is damaged (%s): set aside as %s, starting with no forwards", path, error, aside)
         path.replace(aside)
-        return []
+        return {}
 
 
-def save(path: Path, forwards: Iterable[Forward]) -> None:
+def save(path: Path, forwards: Mapping[str, Sequence[Forward]]) -> None:
     """Replace the file as a whole; raise OSError, the old file then stands."""
     temporary = path.with_suffix(".new")
     with temporary.open("w") as file:
-        json.dump({"forwards": [forward.as_dict() for forward in forwards]}, file, indent=1)
+        json.dump({origin: [one.as_dict() for one in kept] for origin, kept in forwards.items()}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

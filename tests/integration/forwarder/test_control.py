@@ -73,7 +73,7 @@ def test_removal_ends_connections_and_frees_the_port(host: Host, server: Make) -
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"[" * 50_000, "recursion"),
+        (b"[" * 50_000, "nested too deeply"),
         (b"{}", "expected a list"),
         (b'[{"listen": ":80"}]', "forwards[0]: target is missing"),
         (b'[{"listen": ":0", "target": "127.0.0.1:1"}]', "port from 1 to 65535"),
@@ -133,7 +133,7 @@ def test_kept_forward_whose_port_is_taken_returns_when_it_is_free(idle_host: Hos
         port = held.getsockname()[1]
         idle_host.state.mkdir()
         forwards = [{"listen": f"127.0.0.1:{port}", "target": server(echo).target}]
-        (idle_host.state / "forwards.json").write_text(json.dumps({"forwards": forwards}))
+        (idle_host.state / "forwards.json").write_text(json.dumps({"declared": forwards}))
         idle_host.start_daemon()
         idle_host.start_guest()
         (forward,) = idle_host.declared()

@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from . import daemon, unix_http
+from .forwarder.declare import DeclareError, expose, unexpose
 from .guest import manage
+from .mapping.forward import Endpoint, Forward
 
 DEFAULT_GUEST = "linuxkit"
 _PROJECT = Path(__file__).parents[2]
@@ -116,6 +118,25 @@ def command_ps(options: argparse.Namespace) -> int:
     return 0
 
 
+def command_forward(options: argparse.Namespace) -> int:
+    """Add or remove a forward by hand."""
+    guest = options.guest or DEFAULT_GUEST
+    control = daemon.RUN / guest / "control.sock"
+    try:
+        if options.action == "add":
+            expose(control, Forward.parse(options.listen, options.target))
+        else:
+            unexpose(control, Endpoint.parse(options.listen))
+    except ValueError as error:
+        print(f"portchain: {error}", file=sys.stderr)
+        return 2
+    except DeclareError as error:
+        raise CommandError(str(error)) from error
+    if options.json:
+        print(json.dumps([one for one in forwards(guest) if one["origin"] == "manual"], indent=2))
+    return 0
+
+
 def command_shell(options: argparse.Namespace) -> int:
     """A root shell in the guest, or one command there."""
     guest = options.guest or DEFAULT_GUEST
@@ -165,6 +186,7 @@ def command_down(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": command_status,
     "ps": command_ps,
+    "forward": command_forward,
     "shell": command_shell,
     "up": command_up,
     "down": command_down,
@@ -179,11 +201,23 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--guest", help=f"one guest; all by default, shell: {DEFAULT_GUEST}")
+        command.add_argument("--guest", help=f"one guest; all by default, forward and shell: {DEFAULT_GUEST}")
         command.add_argument("--json", action="store_true", help="print JSON")
         if name == "shell":
             command.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of a shell")
+        if name == "forward":
+            add_forward_actions(command)
     return top
+
+
+def add_forward_actions(command: argparse.ArgumentParser) -> None:
+    """The words after ``portchain forward``."""
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action in ("add", "remove"):
+        words = actions.add_parser(action, help=f"{action} a forward")
+        words.add_argument("listen", metavar="LISTEN", help="the host's end, such as :8081 or 127.0.0.1:8081")
+        if action == "add":
+            words.add_argument("target", metavar="TARGET", help="the guest's end, such as 127.0.0.1:8080")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

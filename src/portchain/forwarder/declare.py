@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..mapping.conflict import clash
-from ..mapping.forward import Forward
+from ..mapping.forward import Endpoint, Forward
 from ..preflight.sockets import why_not_bound
 from ..unix_http import get_json, request
 from .listener import bind_message
+from .peers import list_gvproxy
 from .plan import Plan
 
 _DEADLINE = 30.0
@@ -22,19 +23,25 @@ class DeclareError(Exception):
     """The forwards cannot be as asked for; the message is the forwarder's."""
 
 
-def declared(control: Path, may_be_absent: bool = False) -> list[dict[str, Any]]:
-    """The declared forwards as the control interface lists them; raise DeclareError."""
+def listed(control: Path, may_be_absent: bool = False) -> list[dict[str, Any]]:
+    """All forwards as the control interface lists them; raise DeclareError."""
     if may_be_absent and not control.exists():
         return []
     try:
-        return [f for f in get_json(str(control), "/forwards", _DEADLINE) if f["origin"] == "declared"]
+        found: list[dict[str, Any]] = get_json(str(control), "/forwards", _DEADLINE)
     except (OSError, ValueError) as error:
         raise DeclareError(f"host: no answer from the forwarder on {control}: {error}; is it running?") from error
+    return found
 
 
-def bound(listed: Iterable[Mapping[str, Any]]) -> list[Forward]:
+def declared(control: Path, may_be_absent: bool = False) -> list[dict[str, Any]]:
+    """The declared forwards; raise DeclareError."""
+    return [f for f in listed(control, may_be_absent) if f["origin"] == "declared"]
+
+
+def bound(rows: Iterable[Mapping[str, Any]]) -> list[Forward]:
     """Those of the forwards listed that are listened on."""
-    return [Forward.parse(f["listen"], f["target"], f["protocol"]) for f in listed if f["state"] != "failed"]
+    return [Forward.parse(f["listen"], f["target"], f["protocol"]) for f in rows if f["state"] != "failed"]
 
 
 def declare(control: Path, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
@@ -59,3 +66,23 @@ def predict_conflicts(steps: Plan) -> None:
         error = None if own else why_not_bound(forward.listen)
         if error:
             raise DeclareError(bind_message(forward.listen, error))
+
+
+def expose(control: Path, forward: Forward) -> None:
+    """Add a forward by hand; raise DeclareError."""
+    (asked,) = list_gvproxy([forward])
+    _post(control, "expose", asked)
+
+
+def unexpose(control: Path, listen: Endpoint) -> None:
+    """Remove a forward that was added by hand; raise DeclareError."""
+    _post(control, "unexpose", {"local": listen.place, "protocol": listen.protocol})
+
+
+def _post(control: Path, verb: str, body: dict[str, str]) -> None:
+    try:
+        status, answer = request(str(control), "POST", f"/services/forwarder/{verb}", _DEADLINE, body)
+    except OSError as error:
+        raise DeclareError(f"host: no answer from the forwarder on {control}: {error}; is it running?") from error
+    if status != HTTPStatus.OK:
+        raise DeclareError(f"host: {answer.decode(errors='replace')}")

@@ -1,0 +1,130 @@
+#!/usr/bin/python
+"""Ansible module: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: port_forward
+short_description: Add or remove one forward of a guest by hand
+description:
+  - Has the guest's forwarder listen on the host and lead to a target in the guest, beside the declared forwards, which
+    C(port_forwards) sets as a whole and this module leaves alone.
+version_added: "0.1.0"
+author: portchain developers (@portchain)
+options:
+  guest:
+    description: The guest.
+    type: str
+    required: true
+  listen:
+    description: The host's end, such as C(:8081) for every address or C(127.0.0.1:8081).
+    type: str
+    required: true
+  target:
+    description: The guest's end, such as C(127.0.0.1:8080). Required where the forward is to be there.
+    type: str
+  state:
+    description: Whether the forward is there.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Says whether anything would change, and fails where the host's port could not be had.
+    support: full
+  diff_mode:
+    description: Shows the forward before and after.
+    support: full
+  idempotent:
+    description: Leaves a forward alone that is as asked for.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Lead another port to nginx
+  port_forward:
+    guest: linuxkit
+    listen: 127.0.0.1:8081
+    target: 127.0.0.1:8080
+
+- name: Take it away
+  port_forward:
+    guest: linuxkit
+    listen: 127.0.0.1:8081
+    state: absent
+"""
+
+RETURN = r"""
+forward:
+  description: The forward as it is asked for.
+  returned: success
+  type: dict
+  sample: {"listen": "127.0.0.1:8081", "target": "127.0.0.1:8080", "state": "present"}
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.portchain.daemon import RUN  # noqa: E402
+from ansible.module_utils.portchain.forwarder.declare import (  # noqa: E402
+    DeclareError,
+    bound,
+    expose,
+    listed,
+    predict_conflicts,
+    unexpose,
+)
+from ansible.module_utils.portchain.forwarder.plan import Plan, plan, read_forwards  # noqa: E402
+from ansible.module_utils.portchain.mapping.forward import Endpoint  # noqa: E402
+
+
+def steps_to(params: dict, rows: list) -> Plan:
+    """What has to be done; raises ValueError for what cannot be read, DeclareError where the port is declared."""
+    listen = Endpoint.parse(params["listen"])
+    for row in rows:
+        if row["origin"] != "manual" and Endpoint.parse(row["listen"]) == listen:
+            raise DeclareError(f"host: {listen.place} is {row['origin']}, to {row['target']}: change it there")
+    current = [f for f in bound(row for row in rows if row["origin"] == "manual") if f.listen == listen]
+    wanted = [{"listen": params["listen"], "target": params["target"]}] if params["state"] == "present" else []
+    return plan(current, read_forwards(wanted))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "guest": {"type": "str", "required": True},
+            "listen": {"type": "str", "required": True},
+            "target": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ("target",))],
+        supports_check_mode=True,
+    )
+    control = RUN / module.params["guest"] / "control.sock"
+    try:
+        rows = listed(control, may_be_absent=module.check_mode)
+        steps = steps_to(module.params, rows)
+        if module.check_mode:
+            predict_conflicts(steps)
+        else:
+            for forward in (*steps.close, *steps.retarget):
+                unexpose(control, forward.listen)
+            for forward in (*steps.open, *steps.retarget):
+                expose(control, forward)
+    except (ValueError, DeclareError) as error:
+        module.fail_json(msg=str(error))
+    before = [row for row in rows if row["origin"] == "manual" and row["listen"] == module.params["listen"]]
+    module.exit_json(
+        changed=steps.changed,
+        forward={key: module.params[key] for key in ("listen", "target", "state")},
+        diff={
+            "before": "".join(f"{row['listen']} -> {row['target']}\n" for row in before),
+            "after": "".join(f"{f.listen.place} -> {f.target.place}\n" for f in (*steps.open, *steps.retarget))
+            if steps.changed
+            else "".join(f"{row['listen']} -> {row['target']}\n" for row in before),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

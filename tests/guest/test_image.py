@@ -14,7 +14,10 @@ import pytest
 from portchain.image.builder import BuildError, build, log_path
 from portchain.image.definition import Definition
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root file systems are built by root")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="root file systems are built by root"),
+    pytest.mark.usefixtures("images"),
+]
 
 BUILD = """
 import sys

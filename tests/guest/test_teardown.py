@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from portchain.guest import manage
 
+from .plays import play
 from .traces import traces
 
-PROJECT = Path(__file__).parents[2]
-INVENTORY = Path(__file__).parent / "inventory"
-DEADLINE = 900
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a guest is booted by root")
-
-
-def play(playbook: str, *options: str) -> str:
-    """Run a playbook of the project on the test's own inventory; returns what it printed."""
-    ansible = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(ansible), "--inventory", str(INVENTORY), playbook, *options]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="a guest is booted by root"),
+    pytest.mark.usefixtures("images"),
+]
 
 
 @pytest.fixture

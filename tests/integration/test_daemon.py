@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ listener.listen()
 signal.pause()
 """
 
-pytestmark = pytest.mark.skipif(not shutil.which("runsv") or daemon.under_systemd(), reason="needs runit, no systemd")
+pytestmark = pytest.mark.skipif("not shutil.which('runsv') or daemon.under_systemd()", reason="needs runit, no systemd")
 
 
 @pytest.fixture

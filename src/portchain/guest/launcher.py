@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +22,12 @@ _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "TERM": "linux",
+}
+_LIMITS = {
+    resource.RLIMIT_NOFILE: 1_048_576,
+    resource.RLIMIT_NPROC: resource.RLIM_INFINITY,
+    resource.RLIMIT_CORE: resource.RLIM_INFINITY,
+    resource.RLIMIT_MEMLOCK: resource.RLIM_INFINITY,
 }
 _INNER = (
     kernel.CLONE_NEWNS
@@ -118,6 +126,7 @@ class Holder:
 
     def _hold(self) -> None:
         kernel.die_with_parent()
+        _raise_limits()
         self._groups.join()
         os.setsid()
         kernel.unshare(kernel.CLONE_NEWUSER)
@@ -139,6 +148,13 @@ class Holder:
         enter(self._root.path, self._spec.hostname, hierarchies)
         self._go.wait("connecting the uplink")
         os.execve(INIT, ["init"], _ENVIRONMENT)
+
+
+def _raise_limits() -> None:
+    """Let the guest have what Docker's own unit gives dockerd, where the host may; inside it can never be raised."""
+    for kind, value in _LIMITS.items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (value, value))
 
 
 def _fork(run: Callable[[], None]) -> int:

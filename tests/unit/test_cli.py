@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portchain import cli, daemon
+from portchain.guest import manage
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with one guest that is defined, but down."""
+    monkeypatch.setattr(daemon, "RUN", tmp_path / "run")
+    monkeypatch.setattr(manage, "STATE", tmp_path / "state")
+    (tmp_path / "state/linuxkit").mkdir(parents=True)
+    (tmp_path / "state/linuxkit/guest.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "-"), (0, "0 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3072.0 GiB")]
+)
+def test_sizes_are_for_people(count: int | None, text: str) -> None:
+    assert cli.size(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (5.4, "5s"), (65, "1m 5s"), (12000, "3h 20m")])
+def test_durations_are_for_people(seconds: float | None, text: str) -> None:
+    assert cli.duration(seconds) == text
+
+
+def test_status_is_1_where_the_guest_is_down(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["state"], found["pid"]) == ("linuxkit", "stopped", None)
+
+
+def test_status_is_1_where_there_is_no_guest(machine: Path) -> None:
+    (machine / "state/linuxkit/guest.json").unlink()
+    assert cli.main(["status"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["status", "--guest", "linuxki"], "no guest 'linuxki'; there are: linuxkit"),
+        (["ps"], "no answer from the forwarder of guest linuxkit"),
+        (["shell"], "guest linuxkit: stopped; portchain up --guest linuxkit"),
+        (["forward", "add", ":8081", "127.0.0.1:8080"], "no answer from the forwarder"),
+    ],
+)
+def test_what_is_not_so_is_1_with_the_way_out(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"]])
+def test_wrong_use_is_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+
+
+def test_an_address_that_cannot_be_read_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["forward", "add", "8081", "127.0.0.1:8080"]) == 2
+    assert "expected address:port" in capsys.readouterr().err

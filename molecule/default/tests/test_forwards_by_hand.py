@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -41,7 +42,8 @@ def module(guest_name: str) -> Callable[..., dict[str, Any]]:
     def run(*options: str, **arguments: str) -> dict[str, Any]:
         given = json.dumps({"guest": guest_name, "listen": LISTEN, **arguments})
         command = ["ansible", "localhost", "--one-line", *options, "-m", "port_forward", "-a", given]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=PROJECT)
+        plain = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=PROJECT, env=plain)
         return dict(json.loads(done.stdout.partition("=> ")[2]))
 
     return run

@@ -21,7 +21,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     while True:
         try:
             found = condition()
-        except (OSError, ValueError, http.client.HTTPException):
+        except (OSError, ValueError, http.client.HTTPException, RuntimeError):  # RuntimeError: ssh is not up yet
             found = None
         if found:
             return found

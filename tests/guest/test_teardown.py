@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +71,29 @@ def test_after_a_teardown_nothing_is_left(before: set[str]) -> None:
     play("playbooks/teardown.yml")
     assert left_over(before) == []
     assert "changed=0" in play("playbooks/teardown.yml").splitlines()[-2]
+
+
+def keepers() -> list[int]:
+    """The host's processes that keep the guest: runsv, the supervisor, the forwarder."""
+    words = (
+        b"runsv\0/run/portchain/trace/",
+        b"portchain.guest.supervisor\0/var/lib/portchain/trace/",
+        b"--guest=trace\0",
+    )
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(word in (path / "cmdline").read_bytes() for word in words):
+                found.append(int(path.name))
+    return found
+
+
+def test_a_teardown_after_a_crash_leaves_nothing_either(before: set[str]) -> None:
+    play("site.yml")
+    crashed = keepers()
+    assert len(crashed) >= 4
+    for pid in crashed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    play("playbooks/teardown.yml")
+    assert left_over(before) == []

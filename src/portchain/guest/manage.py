@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,24 +113,17 @@ def stop(name: str) -> bool:
 
 def remove(name: str) -> bool:
     """Power the guest off and remove all that is its own; returns whether there was anything."""
-    folder = STATE / name
     known = subids.owner(name)
     listed = [path for path in subids.FILES if any(r.owner == known for r in subids.parse(_read(path)))]
-    done = stop(name) or folder.exists() or bool(listed)
+    stopped = stop(name)
     for path in listed:
         path.write_text(subids.release(_read(path), known))
     for group in cgroups.GuestGroups(name, cgroups.own_hierarchies()).paths:
         cgroups.remove_tree(group, 5.0)
-    if folder.exists():
-        shutil.rmtree(folder)
-    for leftover in (daemon.RUN / name / "mnt", daemon.RUN / name / "host-services", daemon.RUN / name):
-        with contextlib.suppress(OSError):
-            leftover.rmdir()
-    shutil.rmtree(daemon.LOGS / name / "guest", ignore_errors=True)
-    for parent in (daemon.RUN, STATE, daemon.LOGS / name, daemon.LOGS):
-        with contextlib.suppress(OSError):
-            parent.rmdir()
-    return done
+    run = daemon.RUN / name
+    own = ("state.json", "ssh_config", "gateway.netns", "host-services/supervisor.sock", "mnt")
+    leftovers = [*(run / file for file in own), STATE / name, daemon.LOGS / name / "guest"]
+    return daemon.remove_leftovers(leftovers) or stopped or bool(listed)
 
 
 def _alive(pid: int) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import PATH
 from .service_entry import CAPABILITIES, ServiceEntry
 
 CONTAINERS = "/containers"
-_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = {"net": "network", "ipc": "ipc", "uts": "uts", "pid": "pid"}
 _BIND_DEFAULTS = ["rw", "rbind", "rshared"]
 _BASE_MOUNTS: tuple[tuple[str, str, list[str]], ...] = (
@@ -33,7 +33,7 @@ def oci_config(entry: ServiceEntry, hostname: str) -> dict[str, Any]:
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "args": entry.command,
-        "env": [_PATH, *entry.env],
+        "env": [f"PATH={PATH}", *entry.env],
         "cwd": entry.cwd,
         "capabilities": dict.fromkeys(capability_sets, allowed),
         "noNewPrivileges": entry.noNewPrivileges,

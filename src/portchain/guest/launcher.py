@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import kernel
+from . import PATH, kernel
 from .cgroups import GuestGroups, own_hierarchies
 from .network import Gateway
 from .rootfs import OuterRoot, enter
@@ -19,7 +19,7 @@ from .spec import GuestSpec
 
 INIT = "/sbin/init"
 _ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "HOME": "/root",
     "TERM": "linux",
 }

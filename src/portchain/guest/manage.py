@@ -82,8 +82,7 @@ def names() -> list[str]:
 
 def reserved(spec: GuestSpec) -> bool:
     """Whether the guest's ids are reserved as ``spec`` says."""
-    wanted = subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
-    return all(wanted in subids.parse(_read(path)) for path in subids.FILES)
+    return all(_ids(spec) in subids.parse(_read(path)) for path in subids.FILES)
 
 
 def differs(spec: GuestSpec) -> bool:
@@ -95,9 +94,8 @@ def start(spec: GuestSpec) -> bool:
     """Have the guest running as ``spec`` says; returns whether anything was done. Raises DaemonError."""
     if not differs(spec) and status(spec.name).state == "running":
         return False
-    wanted = subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
     for path in subids.FILES:
-        path.write_text(subids.reserve(_read(path), wanted))
+        path.write_text(subids.reserve(_read(path), _ids(spec)))
     spec_file(spec.name).parent.mkdir(parents=True, exist_ok=True)
     spec_file(spec.name).write_text(spec.dump())
     runner = spec_daemon(spec)
@@ -124,6 +122,10 @@ def remove(name: str) -> bool:
     own = ("state.json", "ssh_config", "gateway.netns", "host-services/supervisor.sock", "mnt")
     leftovers = [*(run / file for file in own), STATE / name, daemon.LOGS / name / "guest"]
     return daemon.remove_leftovers(leftovers) or stopped or bool(listed)
+
+
+def _ids(spec: GuestSpec) -> subids.Range:
+    return subids.Range(subids.owner(spec.name), spec.uid_base, spec.uid_count)
 
 
 def _alive(pid: int) -> bool:

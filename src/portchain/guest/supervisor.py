@@ -119,23 +119,25 @@ class Supervisor:
                 return Ending.of_holder(status)
             if self._stopping and asked_at is None:
                 asked_at = time.monotonic()
-                self._press_power(holder)
+                # busybox init's request to power off
+                _send(holder.init, signal.SIGUSR2)
             if asked_at is not None and time.monotonic() - asked_at > POWER_OFF_DEADLINE:
                 _log(f"guest {self._spec.name}: not off after {POWER_OFF_DEADLINE} s, killed")
-                os.kill(holder.init, signal.SIGKILL)
+                _send(holder.init, signal.SIGKILL)
             for key, _ in self._selector.select(1.0):
                 if isinstance(key.data, TrimServer):
                     key.data.serve_one()
                 else:
                     self._wake.recv(64)
 
-    @staticmethod
-    def _press_power(holder: Holder) -> None:
-        """Ask busybox init to power off."""
-        os.kill(holder.init, signal.SIGUSR2)
-
     def _request_stop(self, *_: object) -> None:
         self._stopping = True
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    """Signal a process that may have ended by itself meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _log(text: str) -> None:

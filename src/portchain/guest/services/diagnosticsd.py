@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .. import PATH
+
 _FOLDER = Path("/run/guest-services")
 _INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wdns=/", "--")
 DOORS = {
@@ -21,7 +23,7 @@ DOORS = {
     "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
 }
 _ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "HOME": "/root",
     "PS1": "$PWD # ",
 }

@@ -64,6 +64,37 @@ def _turn(publication: Publication) -> tuple[int, int, bool]:
     return choices, -publication.container, publication.protocol != "tcp"
 
 
+class GuestPlanner:
+    """Gives out the guest's ports: ``taken`` is listened on there already, ``addresses`` are the guest's own."""
+
+    def __init__(self, taken: Iterable[Endpoint] = (), addresses: Collection[str] = ()) -> None:
+        self._listeners = Listeners(taken)
+        self._addresses = addresses
+        self._free = {p: iter(GUEST_PORTS) for p in FORWARDED}
+
+    def claim(self, protocol: str, address: str = "", port: int = 0) -> Endpoint:
+        """The endpoint asked for where the guest has it free, else 127.0.0.1 and a port from 55000 up.
+
+        Raise ValueError when none is left.
+        """
+        asked = [Endpoint(protocol, address if self._has(address) else LOOPBACK, port)] if port else []
+        free = (Endpoint(protocol, LOOPBACK, number) for number in self._free[protocol])
+        found = self._listeners.claim(chain(asked, free))
+        if found is None:
+            raise ValueError(f"no {protocol} port from {GUEST_PORTS[0]} up is free in the guest")
+        return found
+
+    def _has(self, address: str) -> bool:
+        if address in _WILDCARDS or address in self._addresses:
+            return True
+        return ":" not in address and ipaddress.IPv4Address(address).is_loopback
+
+
+def target_of(inside: Endpoint) -> Endpoint:
+    """Where in the guest an endpoint that is listened on there is reached."""
+    return replace(inside, address=LOOPBACK) if inside.address in _WILDCARDS else inside
+
+
 class _Planner:
     """The two sides' listeners, and the ports that are still to be given out."""
 
@@ -77,33 +108,22 @@ class _Planner:
         ours = Listeners(forward.listen for forward in known)
         self._known = known
         self._host = Listeners(endpoint for endpoint in host_taken if not ours.clashing(endpoint))
-        self._guest = Listeners(guest_taken)
-        self._guest_addresses = guest_addresses
+        self._guest = GuestPlanner(guest_taken, guest_addresses)
         reserved = {(forward.listen.protocol, forward.listen.port) for forward in known}
         self._host_ports = {p: iter([n for n in HOST_PORTS if (p, n) not in reserved]) for p in FORWARDED}
-        self._guest_ports = {p: iter(GUEST_PORTS) for p in FORWARDED}
 
     def plan(self, asked: Publication) -> Planned:
         """Claim both ends; raise ValueError where a side has none left."""
         if asked.protocol not in FORWARDED:
             raise ValueError(f"{asked.protocol} is not forwarded to the host; one of {', '.join(FORWARDED)}")
         if asked.host == ANY_PORT:
-            inside = self._claim_guest(asked, [])
+            inside = self._guest.claim(asked.protocol)
             listen = self._claim_host(asked, self._choices(asked, inside))
         else:
             listen = self._claim_host(asked, (Endpoint(asked.protocol, asked.address, n) for n in asked.host.numbers))
-            address = asked.address if self._in_guest(asked.address) else LOOPBACK
-            inside = self._claim_guest(asked, [Endpoint(asked.protocol, address, listen.port)])
+            inside = self._guest.claim(asked.protocol, asked.address, listen.port)
         guest = Publication(asked.container, asked.protocol, inside.address, PortRange(inside.port, inside.port))
-        target = replace(inside, address=LOOPBACK) if inside.address in _WILDCARDS else inside
-        return Planned(asked, guest, Forward(listen, target))
-
-    def _claim_guest(self, asked: Publication, preferred: list[Endpoint]) -> Endpoint:
-        free = (Endpoint(asked.protocol, LOOPBACK, port) for port in self._guest_ports[asked.protocol])
-        found = self._guest.claim(chain(preferred, free))
-        if found is None:
-            raise ValueError(f"no {asked.protocol} port from {GUEST_PORTS[0]} up is free in the guest")
-        return found
+        return Planned(asked, guest, Forward(listen, target_of(inside)))
 
     def _claim_host(self, asked: Publication, choices: Iterable[Endpoint]) -> Endpoint:
         found = self._host.claim(choices)
@@ -119,8 +139,3 @@ class _Planner:
         before = (f.listen for f in self._known if f.target == inside and f.listen.address == asked.address)
         ports = self._host_ports[asked.protocol]
         return chain(before, (Endpoint(asked.protocol, asked.address, port) for port in ports))
-
-    def _in_guest(self, address: str) -> bool:
-        if address in _WILDCARDS or address in self._guest_addresses:
-            return True
-        return ":" not in address and ipaddress.IPv4Address(address).is_loopback

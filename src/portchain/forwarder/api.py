@@ -67,7 +67,7 @@ class Api:
         }
 
     def _rows(self) -> list[dict[str, str | int]]:
-        return [entry.as_dict() for entry in self._table.entries.values()]
+        return [entry.as_dict() for entry in self._table]
 
     def _metrics(self, _body: bytes) -> Answer:
         return HTTPStatus.OK, exposition(self._guest, self._rows(), self._link.guest is not None)
@@ -127,26 +127,26 @@ class Api:
         return HTTPStatus.OK, ""
 
     def _ports(self) -> list[Forward]:
-        return [e.forward for e in self._table.entries.values() if e.listener and e.forward.listen.protocol == "tcp"]
+        return [e.forward for e in self._table if e.listener and e.forward.listen.protocol == "tcp"]
 
     def _expose(self, forward: Forward) -> None:
-        if str(forward.listen) in self._table.entries:
+        if self._table.bound(forward.listen):
             raise BindError(f"proxy already running for {forward.listen.place}")
         self._replace("manual", [*self._table.of("manual"), forward])
 
     def _unexpose(self, listen: Endpoint) -> None:
-        entry = self._table.entries.get(str(listen))
-        if entry is None:
-            raise LookupError(f"proxy not found: nothing is forwarded from {listen.place}")
-        if entry.origin != "manual":
-            raise LookupError(f"{listen.place} is {entry.origin}, not added by hand: remove it where it is declared")
-        self._replace("manual", [f for f in self._table.of("manual") if f.listen != listen])
+        by_hand = self._table.of("manual")
+        rest = [f for f in by_hand if f.listen != listen]
+        if rest == by_hand:
+            entry = self._table.bound(listen)
+            raise LookupError(
+                f"{entry.claim}, not added by hand: remove it there"
+                if entry
+                else f"proxy not found: nothing is forwarded from {listen.place}"
+            )
+        self._replace("manual", rest)
 
     def _replace(self, origin: str, wanted: list[Forward]) -> None:
-        for forward in wanted:
-            entry = self._table.entries.get(str(forward.listen))
-            if entry and entry.origin != origin:
-                raise BindError(f"{forward.listen.place} is forwarded to {entry.forward.target.place} ({entry.origin})")
         kept = {other: self._table.of(other) for other in state.ORIGINS} | {origin: wanted}
         self._table.replace(wanted, origin, lambda: state.save(self._state_file, kept))
         log.info("%s forwards: %s", origin, ", ".join(f"{f.listen} -> {f.target}" for f in wanted) or "none")

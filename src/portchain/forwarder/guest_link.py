@@ -90,7 +90,7 @@ class GuestLink:
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         self.guest = Guest(pid=struct.unpack("3i", credentials)[0], since=time.time())
         log.info("guest connected, pid %d", self.guest.pid)
-        self._changed = dict.fromkeys(name for name, entry in self.table.entries.items() if entry.listener)
+        self._changed = dict.fromkeys(self.table.bound_names())
         self._flush()
 
     def _flush(self) -> None:

@@ -56,7 +56,7 @@ def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise BindError(f"host: listen unix {path}: {error.strerror or error}") from error
+        raise BindError(bind_message(Endpoint("unix", str(path)), error)) from error
     finally:
         os.umask(umask)
     return sock
@@ -109,13 +109,20 @@ def _forbid_connecting(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
-def bind_message(endpoint: Endpoint, error: OSError) -> str:
-    """Docker's wording for a host port that cannot be bound, with the way out."""
+def bind_message(endpoint: Endpoint, error: OSError, claim: str = "") -> str:
+    """Docker's wording for a host port that cannot be bound, with the way out.
+
+    ``claim`` is who has it, if that is known; otherwise a port in use is looked up in /proc.
+    """
+    if endpoint.protocol == "unix":
+        return f"host: listen unix {endpoint.place}: {error.strerror or error}" + (f": {claim}" if claim else "")
     shown = Endpoint("tcp", endpoint.address or "0.0.0.0", endpoint.port).place
     text = (
         f"Ports are not available: exposing port TCP {shown} -> 0.0.0.0:0: listen tcp {shown}: "
         f"bind: {(error.strerror or str(error)).lower()}"
     )
+    if claim:
+        return f"{text}: {claim}"
     if error.errno == errno.EADDRINUSE:
         held_by = ", ".join(map(str, holders([endpoint])[endpoint])) or "a process that cannot be seen"
         return f"{text}: {held_by} listens there on the host"

@@ -30,7 +30,7 @@ def _family(name: str, kind: str, text: str) -> list[str]:
 
 
 def _labels(guest: str, row: Mapping[str, str | int]) -> dict[str, str]:
-    return {"guest": guest, "listen": str(row["listen"]), "target": str(row["target"]), "origin": str(row["origin"])}
+    return {"guest": guest, **{key: str(row[key]) for key in ("listen", "protocol", "target", "origin", "owner")}}
 
 
 def _sample(name: str, labels: Mapping[str, str], value: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..mapping.conflict import Listeners, clash
+from ..mapping.conflict import Listeners
 from ..mapping.forward import Forward
 
 
@@ -33,11 +33,12 @@ def plan(current: Iterable[Forward], wanted: Iterable[Forward]) -> Plan:
     want = {f.listen: f for f in wanted}
     opened = tuple(f for f in want.values() if f.listen not in have)
     closed = tuple(f for f in have.values() if f.listen not in want)
+    coming = Listeners(f.listen for f in opened)
     return Plan(
         open=opened,
         retarget=tuple(f for f in want.values() if f.listen in have and have[f.listen] != f),
         close=closed,
-        make_way=tuple(f for f in closed if any(clash(f.listen, o.listen) for o in opened)),
+        make_way=tuple(f for f in closed if coming.clashing(f.listen)),
     )
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..channel.handoff import Close, Counters, Failed, Listen, Listening, Message
-from ..mapping.forward import Forward
-from .listener import BindError, close_listener, open_listener
+from ..mapping.conflict import Listeners
+from ..mapping.forward import Endpoint, Forward
+from .listener import BindError, bind_message, close_listener, open_listener
 from .plan import plan
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
-    """One forward; ``origin`` says who asked for it. Without ``listener`` it could not be bound."""
+    """One forward. Without ``listener`` it could not be bound.
+
+    ``origin`` says who asked for it: ``system``, ``declared``, ``manual`` or ``container:ID``; ``owner`` is what people
+    call that, the container's name.
+    """
 
     forward: Forward
     origin: str
+    owner: str
     listener: socket.socket | None = None
     guest_says: str = ""
     error: str = ""
@@ -25,6 +33,23 @@ class Entry:
     active: int = 0
     received: int = 0
     sent: int = 0
+
+    @property
+    def name(self) -> str:
+        """What host and guest call it."""
+        return str(self.forward.listen)
+
+    @property
+    def kind(self) -> str:
+        """The origin without the container's id."""
+        return self.origin.partition(":")[0]
+
+    @property
+    def claim(self) -> str:
+        """Who has the listen endpoint, for those who cannot have it."""
+        if self.kind == "container":
+            return f"container {self.owner} publishes {self.forward.listen.place}"
+        return f"{self.forward.listen.place} is forwarded to {self.forward.target.place} ({self.owner})"
 
     @property
     def state(self) -> str:
@@ -35,7 +60,8 @@ class Entry:
         """As the control interface shows it; ``received`` and ``sent`` are bytes from and to the client."""
         return {
             **self.forward.as_dict(),
-            "origin": self.origin,
+            "origin": self.kind,
+            "owner": self.owner,
             "state": self.state,
             "connections": self.connections,
             "active": self.active,
@@ -46,67 +72,94 @@ class Entry:
 
 
 class Table:
-    """Owns the listeners. ``on_change`` is called with the id of each forward the guest must hear of."""
+    """Owns the listeners. ``on_change`` is called with the name of each forward the guest must hear of.
+
+    Two origins may want the same endpoint: one has it, the other's entry is ``failed`` and gets it once it is free.
+    """
 
     def __init__(self, owner: int, on_change: Callable[[str], None]) -> None:
-        self.entries: dict[str, Entry] = {}
         self._owner = owner
         self._on_change = on_change
+        self._origins: dict[str, dict[str, Entry]] = {}
+        self._bound: dict[str, Entry] = {}
+        self._held = Listeners()
+        self._unbound: dict[Entry, None] = {}
 
-    def add(self, forwards: Iterable[Forward], origin: str) -> None:
+    def __iter__(self) -> Iterator[Entry]:
+        for entries in self._origins.values():
+            yield from entries.values()
+
+    def bound(self, listen: Endpoint) -> Entry | None:
+        """The entry that listens on exactly this endpoint."""
+        return self._bound.get(str(listen))
+
+    def bound_names(self) -> list[str]:
+        """All that is listened on."""
+        return list(self._bound)
+
+    def of(self, origin: str) -> list[Forward]:
+        """The forwards of one origin."""
+        return [entry.forward for entry in self._origins.get(origin, {}).values()]
+
+    def add(self, forwards: Iterable[Forward], origin: str, owner: str = "") -> None:
         """Take forwards in; one that cannot be bound is tried again by `retry`."""
+        mine = self._origins.setdefault(origin, {})
         for forward in forwards:
-            self.entries[str(forward.listen)] = Entry(forward, origin)
+            entry = Entry(forward, origin, owner or origin)
+            if entry.name in mine:
+                self._remove(mine[entry.name])
+            mine[entry.name] = entry
+            self._unbound[entry] = None
         self.retry()
 
     def retry(self) -> None:
         """Bind what could not be bound before."""
-        for name, entry in self.entries.items():
-            if entry.listener is None:
-                try:
-                    entry.listener = open_listener(entry.forward.listen, self._owner)
-                except BindError as error:
-                    entry.error = str(error)
-                else:
-                    entry.error = ""
-                    self._on_change(name)
+        for entry in list(self._unbound):
+            try:
+                self._bind(entry)
+            except BindError as error:
+                entry.error = str(error)
+            else:
+                entry.error = ""
+                self._on_change(entry.name)
 
-    def of(self, origin: str) -> list[Forward]:
-        """The forwards of one origin."""
-        return [e.forward for e in self.entries.values() if e.origin == origin]
-
-    def replace(self, wanted: list[Forward], origin: str, save: Callable[[], None]) -> None:
+    def replace(self, wanted: list[Forward], origin: str, save: Callable[[], None], owner: str = "") -> None:
         """Make ``wanted`` the forwards of ``origin``, all or nothing; ``save`` is called once all are bound.
 
         Raise BindError, or what ``save`` raises; then everything is as before.
         """
-        steps = plan((e.forward for e in self.entries.values() if e.origin == origin and e.listener), wanted)
-        opened: dict[str, socket.socket] = {}
+        mine = self._origins.get(origin, {})
+        steps = plan((e.forward for e in mine.values() if e.listener), wanted)
+        fresh = {str(f.listen): Entry(f, origin, owner or origin) for f in steps.open}
         try:
             for forward in steps.make_way:
-                self._release(self.entries[str(forward.listen)])
-            for forward in steps.open:
-                opened[str(forward.listen)] = open_listener(forward.listen, self._owner)
+                self._unbind(mine[str(forward.listen)])
+            for entry in fresh.values():
+                self._bind(entry)
             save()
         except BaseException:
-            for opened_listener in opened.values():
-                close_listener(opened_listener)
+            for entry in fresh.values():
+                self._unbind(entry)
+            self._unbound |= dict.fromkeys(e for e in mine.values() if not e.listener)
             self.retry()
             raise
-        targets = {str(f.listen): f for f in wanted}
-        for name in [n for n, e in self.entries.items() if e.origin == origin and n not in targets]:
-            self._release(self.entries.pop(name))
+        for forward in steps.retarget:
+            listener, mine[str(forward.listen)].listener = mine[str(forward.listen)].listener, None
+            entry = Entry(forward, origin, owner or origin, listener)
+            fresh[entry.name] = self._bound[entry.name] = entry
+        kept = {name: fresh.get(name) or mine[name] for name in (str(f.listen) for f in wanted)}
+        for name, entry in mine.items():
+            if kept.get(name) is not entry:
+                self._remove(entry)
+        for name in fresh:
             self._on_change(name)
-        for name, forward in targets.items():
-            entry = self.entries.get(name)
-            if name in opened or entry is None or entry.forward != forward:
-                listener = opened.get(name) or (entry.listener if entry else None)
-                self.entries[name] = Entry(forward, origin, listener)
-                self._on_change(name)
+        self._origins[origin] = kept
+        if not kept:
+            del self._origins[origin]
 
     def message_for(self, name: str) -> tuple[Message, int | None]:
         """What the guest has to be told of a forward now, and the descriptor that goes with it."""
-        entry = self.entries.get(name)
+        entry = self._bound.get(name)
         if entry and entry.listener:
             return Listen(name, str(entry.forward.target)), entry.listener.fileno()
         return Close(name), None
@@ -115,7 +168,7 @@ class Table:
         """Take in what the guest says; what it says of unknown forwards is ignored."""
         if not isinstance(message, Listening | Failed | Counters):
             return
-        entry = self.entries.get(message.id)
+        entry = self._bound.get(message.id)
         if entry is None:
             return
         if isinstance(message, Counters):
@@ -130,17 +183,36 @@ class Table:
 
     def guest_lost(self) -> None:
         """The guest is away: listeners stay, and their clients wait in the backlog."""
-        for entry in self.entries.values():
+        for entry in self._bound.values():
             entry.guest_says = ""
             entry.active = 0
 
     def close(self) -> None:
         """Close every listener."""
-        for entry in self.entries.values():
-            self._release(entry)
+        for entry in list(self._bound.values()):
+            self._unbind(entry)
 
-    def _release(self, entry: Entry) -> None:
+    def _bind(self, entry: Entry) -> None:
+        listen = entry.forward.listen
+        for held in self._held.clashing(listen):
+            in_use = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            raise BindError(bind_message(listen, in_use, self._bound[str(held)].claim))
+        entry.listener = open_listener(listen, self._owner)
+        self._held.add(listen)
+        self._bound[entry.name] = entry
+        self._unbound.pop(entry, None)
+
+    def _unbind(self, entry: Entry) -> None:
         if entry.listener:
             close_listener(entry.listener)
             entry.listener = None
             entry.guest_says = ""
+            self._held.remove(entry.forward.listen)
+            del self._bound[entry.name]
+
+    def _remove(self, entry: Entry) -> None:
+        was_bound = entry.listener is not None
+        self._unbind(entry)
+        self._unbound.pop(entry, None)
+        if was_bound:
+            self._on_change(entry.name)

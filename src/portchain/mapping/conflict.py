@@ -38,21 +38,32 @@ def conflicts(endpoints: Iterable[Endpoint]) -> list[tuple[Endpoint, Endpoint]]:
     return pairs
 
 
+def _key(endpoint: Endpoint) -> tuple[str, int | str]:
+    return endpoint.protocol, endpoint.address if endpoint.protocol == "unix" else endpoint.port
+
+
 class Listeners:
     """The endpoints listened on at one side."""
 
     def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
-        self._by_port: defaultdict[tuple[str, int], list[Endpoint]] = defaultdict(list)
+        self._by_port: defaultdict[tuple[str, int | str], list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
             self.add(endpoint)
 
     def add(self, endpoint: Endpoint) -> None:
         """Listen on one more."""
-        self._by_port[endpoint.protocol, endpoint.port].append(endpoint)
+        self._by_port[_key(endpoint)].append(endpoint)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Listen on one no more."""
+        key = _key(endpoint)
+        self._by_port[key].remove(endpoint)
+        if not self._by_port[key]:
+            del self._by_port[key]
 
     def clashing(self, wanted: Endpoint) -> list[Endpoint]:
         """Those that keep ``wanted`` from being listened on."""
-        return [held for held in self._by_port.get((wanted.protocol, wanted.port), ()) if clash(held, wanted)]
+        return [held for held in self._by_port.get(_key(wanted), ()) if clash(held, wanted)]
 
     def claim(self, wanted: Iterable[Endpoint]) -> Endpoint | None:
         """Listen on the first of ``wanted`` that is free; None if none is."""

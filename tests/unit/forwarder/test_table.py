@@ -1,0 +1,129 @@
+"""Who may have an endpoint, and what happens to the rest."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from portchain.channel.handoff import Close, Listen
+from portchain.forwarder.listener import BindError
+from portchain.forwarder.table import Table
+from portchain.mapping.forward import Forward
+
+TARGET = "127.0.0.1:1"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def nothing() -> None:
+    """Nothing to keep."""
+
+
+@pytest.fixture
+def changes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def table(changes: list[str]) -> Iterator[Table]:
+    table = Table(os.getuid(), changes.append)
+    yield table
+    table.close()
+
+
+def states(table: Table) -> dict[str, str]:
+    return {entry.origin: entry.state for entry in table}
+
+
+@pytest.mark.parametrize(
+    ("origin", "owner", "named"),
+    [
+        ("declared", "", "127.0.0.1:{port} is forwarded to 127.0.0.1:1 (declared)"),
+        ("container:4f", "web", "container web publishes 127.0.0.1:{port}"),
+    ],
+)
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", ""])
+def test_an_endpoint_that_another_has_names_the_owner(
+    table: Table, origin: str, owner: str, named: str, address: str
+) -> None:
+    port = free_port()
+    table.replace([Forward.parse(f"127.0.0.1:{port}", TARGET)], origin, nothing, owner)
+    with pytest.raises(BindError) as refusal:
+        table.replace([Forward.parse(f"{address}:{port}", "127.0.0.1:2")], "manual", nothing)
+    shown = f"{address or '0.0.0.0'}:{port}"
+    assert str(refusal.value) == (
+        f"Ports are not available: exposing port TCP {shown} -> 0.0.0.0:0: listen tcp {shown}: "
+        f"bind: address already in use: {named.format(port=port)}"
+    )
+    assert states(table) == {origin: "waiting"}
+
+
+def test_what_is_added_while_another_has_it_gets_it_once_it_is_free(table: Table, changes: list[str]) -> None:
+    forward = Forward.parse(f"127.0.0.1:{free_port()}", TARGET)
+    name = str(forward.listen)
+    table.add([forward], "container:1", "one")
+    table.add([forward], "container:2", "two")
+    assert states(table) == {"container:1": "waiting", "container:2": "failed"}
+    assert [(row["origin"], row["owner"], row["error"] != "") for row in (e.as_dict() for e in table)] == [
+        ("container", "one", False),
+        ("container", "two", True),
+    ]
+    table.replace([], "container:1", nothing)
+    assert isinstance(table.message_for(name)[0], Close)
+    table.retry()
+    assert states(table) == {"container:2": "waiting"}
+    assert isinstance(table.message_for(name)[0], Listen)
+    assert changes == [name, name, name]
+
+
+def test_a_change_that_fails_leaves_all_as_it_was(table: Table) -> None:
+    kept, fresh = (Forward.parse(f"127.0.0.1:{free_port()}", TARGET) for _ in range(2))
+    wide = Forward.parse(f":{kept.listen.port}", TARGET)
+    table.replace([kept], "declared", nothing)
+
+    def cannot_save() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        table.replace([wide, fresh], "declared", cannot_save)
+    assert [(e.forward, e.state) for e in table] == [(kept, "waiting")]
+    with socket.create_server(("127.0.0.1", fresh.listen.port)):
+        pass
+    table.replace([wide, fresh], "declared", nothing)
+    assert [(e.forward, e.state) for e in table] == [(wide, "waiting"), (fresh, "waiting")]
+
+
+def test_another_target_keeps_the_listener(table: Table) -> None:
+    forward = Forward.parse(f"127.0.0.1:{free_port()}", TARGET)
+    table.replace([forward], "declared", nothing)
+    before = table.message_for(str(forward.listen))[1]
+    table.replace([Forward.parse(forward.listen.place, "127.0.0.1:9")], "declared", nothing)
+    message, after = table.message_for(str(forward.listen))
+    assert (message, after) == (Listen(str(forward.listen), "tcp:127.0.0.1:9"), before)
+
+
+def test_many_origins_and_many_forwards_are_no_burden(table: Table) -> None:
+    first = 20000
+    many = [Forward.parse(f"127.7.0.1:{first + n}", TARGET) for n in range(1000)]
+    start = time.monotonic()
+    table.replace(many, "declared", nothing)
+    opened = time.monotonic() - start
+    for n in range(500):
+        table.replace([Forward.parse(f"127.7.0.2:{first + n}", TARGET)], f"container:{n}", nothing)
+    for n in range(500):
+        table.replace([], f"container:{n}", nothing)
+    start = time.monotonic()
+    for _ in range(1000):
+        table.retry()
+    idle = time.monotonic() - start
+    assert len(table.bound_names()) == 1000
+    assert opened < 2.0, "some hundredths of a second are usual"
+    assert idle < 0.5

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from select import EPOLLHUP, EPOLLIN, EPOLLOUT
+from select import EPOLLHUP, EPOLLIN
 
 from ..channel.handoff import Counters
 from ..mapping.forward import Endpoint
-from .address import keep_alive, socket_address
+from .address import socket_address
+from .dial import NO_ROOM, PAUSE_SECONDS, Dial
 from .loop import Loop
-from .relay import Meter, Relay, reset
-
-DIAL_SECONDS = 10.0
-PAUSE_SECONDS = 0.1
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+from .relay import Meter, Relay
 
 
 @dataclass
@@ -30,17 +25,43 @@ class _Totals:
 class _Forward:
     """A listener, its target, the connections that came through it."""
 
-    def __init__(self, name: str, target: Endpoint, listener: socket.socket) -> None:
+    def __init__(
+        self, loop: Loop, name: str, target: Endpoint, listener: socket.socket, no_room: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self.no_room = no_room
+        self._address = socket_address(target)
         self.name = name
-        self.family, self.address = socket_address(target)
         self.target = target
         self.listener: socket.socket | None = listener
         self.connections = 0
         self.meters = Meter(), Meter()
-        self.open: set[Relay | _Dial] = set()
+        self.open: set[Relay | Dial] = set()
         self.error = ""
         self._reported = _Totals()
         self._reported_active = 0
+
+    def dial(self, client: socket.socket) -> None:
+        """Connect ``client`` to the target."""
+        self.connections += 1
+        dial = Dial(self._loop, client, [self._address], self)
+        self.open.add(dial)
+        dial.start()
+
+    def connected(self, dial: Dial, target: socket.socket) -> None:
+        """Relay between the client and its target."""
+        self.open.discard(dial)
+        self.open.add(Relay(self._loop, dial.client, target, self.meters, self.open.discard))
+
+    def failed(self, dial: Dial, reason: str) -> None:
+        """Keep the reason for the next report."""
+        self.open.discard(dial)
+        self.error = f"guest: connecting to {self.target}: {reason}"
+
+    def abort(self) -> None:
+        """End all its connections with a reset."""
+        while self.open:
+            self.open.pop().abort()
 
     def counters(self) -> Counters | None:
         """What was added since the last call, None if nothing changed."""
@@ -57,85 +78,6 @@ class _Forward:
             now.sent - before.sent,
             error,
         )
-
-
-class _Dial:
-    """A client that waits for its target."""
-
-    def __init__(self, loop: Loop, forward: _Forward, client: socket.socket, on_no_room: Callable[[], None]) -> None:
-        self._loop = loop
-        self._forward = forward
-        self._client = client
-        self._on_no_room = on_no_room
-        self._target: socket.socket | None = None
-        self._done = False
-        forward.open.add(self)
-        self._try()
-        if not self._done:
-            loop.later(DIAL_SECONDS, self._expire)
-
-    def _try(self) -> None:
-        """Connect. On the guest's own addresses a second call at once says how it went."""
-        if self._done:
-            return
-        try:
-            target = self._target = self._target or self._open()
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                self._on_no_room()
-                self._loop.later(PAUSE_SECONDS, self._try)
-            else:
-                self._fail(str(error))
-            return
-        code = target.connect_ex(self._forward.address)
-        if code == errno.EINPROGRESS:
-            code = target.connect_ex(self._forward.address)
-        if code in (0, errno.EISCONN):
-            self._connected(target)
-        elif code == errno.EALREADY:
-            self._loop.watch(target.fileno(), EPOLLOUT, lambda _: self._ready(target))
-        elif code == errno.EAGAIN:  # a unix listener's backlog is full
-            self._loop.later(PAUSE_SECONDS, self._try)
-        else:
-            self._fail(os.strerror(code))
-
-    def _open(self) -> socket.socket:
-        target = socket.socket(self._forward.family, socket.SOCK_STREAM)
-        target.setblocking(False)
-        if target.family != socket.AF_UNIX:
-            keep_alive(target)
-        return target
-
-    def _ready(self, target: socket.socket) -> None:
-        code = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._fail(os.strerror(code))
-        else:
-            self._loop.forget(target.fileno())
-            self._connected(target)
-
-    def _connected(self, target: socket.socket) -> None:
-        self._done = True
-        forward = self._forward
-        forward.open.discard(self)
-        forward.open.add(Relay(self._loop, self._client, target, forward.meters, forward.open.discard))
-
-    def _expire(self) -> None:
-        if not self._done:
-            self._fail(f"no answer within {DIAL_SECONDS:g} s")
-
-    def _fail(self, reason: str) -> None:
-        self._forward.error = f"guest: connecting to {self._forward.target}: {reason}"
-        self.abort()
-
-    def abort(self) -> None:
-        """Give up; the client sees a reset."""
-        self._done = True
-        self._forward.open.discard(self)
-        if self._target:
-            self._loop.close(self._target)
-        reset(self._client)
-        self._loop.close(self._client)
 
 
 class Acceptor:
@@ -163,7 +105,7 @@ class Acceptor:
                 self._close_listener(forward)
                 forward.listener = listener
             else:
-                forward = self._forwards[name] = _Forward(name, endpoint, listener)
+                forward = self._forwards[name] = _Forward(self._loop, name, endpoint, listener, self._pause)
         except ValueError:
             listener.close()
             raise
@@ -175,8 +117,7 @@ class Acceptor:
         forward = self._forwards.pop(name, None)
         if forward:
             self._close_listener(forward)
-            for connection in list(forward.open):
-                connection.abort()
+            forward.abort()
 
     def close_listeners(self) -> None:
         """Let go of the listeners; connections live on."""
@@ -213,12 +154,11 @@ class Acceptor:
             client, _ = forward.listener.accept()
             client.setblocking(False)
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 self._pause()
             return
-        forward.connections += 1
         self._on_activity()
-        _Dial(self._loop, forward, client, self._pause)
+        forward.dial(client)
 
     def _pause(self) -> None:
         """Out of descriptors or memory: clients wait in the backlog for a moment."""

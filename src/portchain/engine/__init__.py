@@ -1,0 +1,1 @@
+"""The engine's API between its clients and the guest."""

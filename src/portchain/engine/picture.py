@@ -15,7 +15,7 @@ _WITHOUT_PORTS = ("created", "exited", "dead", "removing")
 
 @dataclass(frozen=True)
 class Container:
-    """A container: its ``id`` and ``name``, all that it ``keeps`` in its labels, and what is ``live``: to be listened for.
+    """A container. It ``keeps`` its publications in its labels; those that are ``live`` are to be listened for.
 
     ``proxy`` is the version of the PROXY protocol that its container ports want, by key: ``{"80/tcp": "v2"}``.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,19 +76,17 @@ def split_key(key: str) -> tuple[int, str]:
     return parse_port(port), protocol.lower() or "tcp"
 
 
-def plan(
-    asked: Sequence[Published], others: Iterable[Published], addresses: Collection[str], taken: Iterable[Endpoint] = ()
-) -> list[Published]:
+def plan(asked: Sequence[Published], others: Iterable[Published], taken: Iterable[Endpoint] = ()) -> list[Published]:
     """Give each publication its place in the guest: an explicit port its own number where that is free there, any
     other 127.0.0.1 and a port from 55000 up, the highest container port first.
 
-    ``others`` are the publications of all other containers; of those that could not run beside this one, for want of
-    the same host port, the guest's may be shared. ``addresses`` are the guest's own, ``taken`` what else is listened on
-    there. Raise ValueError when the guest has no port left.
+    ``others`` are the publications of all other containers; those that want the same host port cannot run beside this
+    one, so their places in the guest may be shared. ``taken`` is what else is listened on there. Raise ValueError when
+    the guest has no port left.
     """
     wanted = Listeners(one.explicit for one in asked if one.explicit)
     in_use = [o.guest for o in others if not (o.explicit and wanted.clashing(o.explicit))]
-    planner = GuestPlanner([*SERVICE_ENDPOINTS, *taken, *in_use], addresses)
+    planner = GuestPlanner([*SERVICE_ENDPOINTS, *taken, *in_use])
     found: dict[int, Published] = {}
     for index in sorted(range(len(asked)), key=lambda i: (not asked[i].explicit, -asked[i].container)):
         one = asked[index]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..mapping.forward import Endpoint, Forward
+from ..mapping.policy import Policy
 from . import state
 from .api import Api
 from .control import Answer, ControlServer
@@ -38,6 +39,7 @@ class Options:
     state_dir: Path
     owner: int
     guest_uid: int
+    policy: Policy
 
     @property
     def sockets(self) -> list[Forward]:

@@ -38,7 +38,7 @@ ENDS = {
 
 def rewritten(document: dict[str, Any], image_ports: tuple[str, ...] = ()) -> dict[str, Any]:
     changed = copy.deepcopy(document)
-    views.rewrite_create(changed, plan(views.asked(changed, image_ports), [], []))
+    views.rewrite_create(changed, plan(views.asked(changed, image_ports), []))
     return changed
 
 

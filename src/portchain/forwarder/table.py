@@ -33,6 +33,7 @@ class Entry:
     active: int = 0
     received: int = 0
     sent: int = 0
+    dropped: int = 0
 
     @property
     def name(self) -> str:
@@ -67,6 +68,7 @@ class Entry:
             "active": self.active,
             "received": self.received,
             "sent": self.sent,
+            "dropped": self.dropped,
             "error": self.error,
         }
 
@@ -157,11 +159,24 @@ class Table:
         if not kept:
             del self._origins[origin]
 
+    def keep(self, wanted: Iterable[Forward], origin: str, owner: str = "") -> None:
+        """Make ``wanted`` the forwards of ``origin``; one that cannot be bound is tried again by `retry`."""
+        mine = self._origins.get(origin, {})
+        missing = {str(forward.listen): forward for forward in wanted}
+        for name, entry in list(mine.items()):
+            if missing.get(name) == entry.forward:
+                del missing[name]
+            else:
+                self._remove(mine.pop(name))
+        self.add(missing.values(), origin, owner)
+        if not self._origins[origin]:
+            del self._origins[origin]
+
     def message_for(self, name: str) -> tuple[Message, int | None]:
         """What the guest has to be told of a forward now, and the descriptor that goes with it."""
         entry = self._bound.get(name)
         if entry and entry.listener:
-            return Listen(name, str(entry.forward.target)), entry.listener.fileno()
+            return Listen(name, str(entry.forward.target), entry.forward.proxy_protocol), entry.listener.fileno()
         return Close(name), None
 
     def receive(self, message: Message) -> None:
@@ -176,6 +191,7 @@ class Table:
             entry.active = message.active
             entry.received += message.received
             entry.sent += message.sent
+            entry.dropped += message.dropped
             entry.error = message.error or entry.error
         else:
             entry.guest_says = "failed" if isinstance(message, Failed) else "listening"

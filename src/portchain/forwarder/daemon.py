@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.service import EngineOptions, EngineService
 from ..mapping.forward import Endpoint, Forward
 from ..mapping.policy import Policy
 from . import state
@@ -19,7 +20,8 @@ from .guest_link import GuestLink
 from .listener import close_listener, open_unix_listener
 from .table import Table
 
-SOCKETS = ("docker", "debug-shell", "ssh")
+# The host's socket, and the one in the guest's /run/guest-services that it leads to.
+SOCKETS = {"engine": "docker", "debug-shell": "debug-shell", "ssh": "ssh", "lifecycle-server": "lifecycle-server"}
 RETRY_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
 
@@ -47,10 +49,20 @@ class Options:
         return [
             Forward(
                 Endpoint("unix", str(self.run_dir / f"{name}.sock")),
-                Endpoint("unix", f"/run/guest-services/{name}.sock"),
+                Endpoint("unix", f"/run/guest-services/{inside}.sock"),
             )
-            for name in SOCKETS
+            for name, inside in SOCKETS.items()
         ]
+
+    @property
+    def engine(self) -> EngineOptions:
+        """What serves docker.sock is to know."""
+        return EngineOptions(
+            guest=self.guest,
+            run_dir=self.run_dir,
+            chosen=self.state_dir / "ports.json",
+            policy=self.policy,
+        )
 
 
 class Daemon:
@@ -65,10 +77,15 @@ class Daemon:
         state_file = options.state_dir / "forwards.json"
         for origin, forwards in state.load(state_file).items():
             self._table.add(forwards, origin)
-        self._api = Api(options.guest, self._table, self._link, state_file)
+        self._api = Api(options.guest, self._table, self._link, state_file, options.run_dir)
         self._control_socket = open_unix_listener(options.run_dir / "control.sock", options.owner)
         self._control = ControlServer(self._control_socket, self.respond)
         self._loop.add_reader(self._control, self._control.handle_request)
+        self._docker_sockets = [
+            open_unix_listener(options.run_dir / "docker.sock", options.owner),
+            open_unix_listener(options.run_dir / "host-services" / "docker.sock", options.guest_uid),
+        ]
+        self._engine = EngineService(options.engine, self._table, self._docker_sockets)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then remove the sockets."""
@@ -82,7 +99,9 @@ class Daemon:
             except TimeoutError:
                 self._table.retry()
         self._loop.remove_reader(self._control)
-        close_listener(self._control_socket)
+        await self._engine.close()
+        for listener in (self._control_socket, *self._docker_sockets):
+            close_listener(listener)
         self._table.close()
         self._link.close()
 

@@ -1,4 +1,4 @@
-"""The handoff channel: the host passes listening descriptors to the guest, the guest reports on them.
+"""The handoff channel: the host passes descriptors of forwards to the guest, the guest reports on them.
 
 One message a packet of a SOCK_SEQPACKET unix socket, each a small JSON object. A forward's id is its listen endpoint,
 as text, so that both sides name it alike whichever of them was restarted.
@@ -11,7 +11,7 @@ import socket
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE = 16384  # bytes
 MAX_TEXT = 1024  # characters in one field
 
@@ -29,10 +29,15 @@ class Hello:
 
 @dataclass(frozen=True)
 class Listen:
-    """Host to guest, with one descriptor: accept on it and dial ``target``. Takes the place of an earlier one."""
+    """Host to guest, with one descriptor: serve it and dial ``target``. Takes the place of an earlier one.
+
+    The descriptor is a listener to accept on; for a udp target the socket that `udp_listener` speaks of.
+    ``proxy_protocol`` is the version in which the target is told of each client, or empty.
+    """
 
     id: str
     target: str
+    proxy_protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Failed:
 class Counters:
     """Guest to host: what was added since the last report, ``active`` apart: that many connections are open now.
 
-    ``received`` bytes went from client to target, ``sent`` bytes back; ``error`` is the last one, or empty.
+    ``received`` bytes went from client to target, ``sent`` bytes back, ``dropped`` datagrams neither way; ``error`` is
+    the last one, or empty.
     """
 
     id: str
@@ -69,6 +75,7 @@ class Counters:
     active: int
     received: int
     sent: int
+    dropped: int
     error: str
 
 

@@ -4,80 +4,64 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from select import EPOLLHUP, EPOLLIN
 
-from ..channel.handoff import Counters
+from ..channel.handoff import Counters, Listen
 from ..mapping.forward import Endpoint
 from .address import socket_address
 from .dial import NO_ROOM, PAUSE_SECONDS, Dial
 from .loop import Loop
-from .relay import Meter, Relay
-
-
-@dataclass
-class _Totals:
-    connections: int = 0
-    received: int = 0
-    sent: int = 0
+from .proxy_protocol import header
+from .relay import Relay
+from .tally import Tally
 
 
 class _Forward:
     """A listener, its target, the connections that came through it."""
 
-    def __init__(
-        self, loop: Loop, name: str, target: Endpoint, listener: socket.socket, no_room: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: Loop, message: Listen, listener: socket.socket, no_room: Callable[[], None]) -> None:
         self._loop = loop
         self.no_room = no_room
-        self._address = socket_address(target)
-        self.name = name
-        self.target = target
+        self.target = Endpoint.parse(message.target)
+        self._address = socket_address(self.target)
+        self.proxy_protocol = message.proxy_protocol
         self.listener: socket.socket | None = listener
-        self.connections = 0
-        self.meters = Meter(), Meter()
+        self.tally = Tally(message.id)
         self.open: set[Relay | Dial] = set()
-        self.error = ""
-        self._reported = _Totals()
-        self._reported_active = 0
 
     def dial(self, client: socket.socket) -> None:
         """Connect ``client`` to the target."""
-        self.connections += 1
+        self.tally.connections += 1
         dial = Dial(self._loop, client, [self._address], self)
         self.open.add(dial)
         dial.start()
 
     def connected(self, dial: Dial, target: socket.socket) -> None:
         """Relay between the client and its target."""
+        try:
+            if self.proxy_protocol:
+                target.send(self._introduction(dial.client))  # fits whole: nothing else waits in the buffer
+        except OSError as error:
+            dial.abort()
+            self.failed(dial, error.strerror or str(error))
+            return
         self.open.discard(dial)
-        self.open.add(Relay(self._loop, dial.client, target, self.meters, self.open.discard))
+        self.open.add(Relay(self._loop, dial.client, target, self.tally.meters, self.open.discard))
+
+    def _introduction(self, client: socket.socket) -> bytes:
+        if client.family == socket.AF_UNIX:
+            return header(self.proxy_protocol, None, None)
+        return header(self.proxy_protocol, client.getpeername()[:2], client.getsockname()[:2])
 
     def failed(self, dial: Dial, reason: str) -> None:
         """Keep the reason for the next report."""
         self.open.discard(dial)
-        self.error = f"guest: connecting to {self.target}: {reason}"
+        self.tally.error = f"guest: connecting to {self.target}: {reason}"
 
     def abort(self) -> None:
         """End all its connections with a reset."""
         while self.open:
             self.open.pop().abort()
-
-    def counters(self) -> Counters | None:
-        """What was added since the last call, None if nothing changed."""
-        received, sent = self.meters
-        now, before = _Totals(self.connections, received.bytes, sent.bytes), self._reported
-        if now == before and not self.error and len(self.open) == self._reported_active:
-            return None
-        self._reported, self._reported_active, error, self.error = now, len(self.open), self.error, ""
-        return Counters(
-            self.name,
-            now.connections - before.connections,
-            len(self.open),
-            now.received - before.received,
-            now.sent - before.sent,
-            error,
-        )
 
 
 class Acceptor:
@@ -89,26 +73,24 @@ class Acceptor:
         self._forwards: dict[str, _Forward] = {}
         self._paused = False
 
-    def listen(self, name: str, target: str, descriptor: int) -> None:
+    def listen(self, message: Listen, descriptor: int) -> None:
         """Serve a forward on a listening descriptor, ours from now on; raise ValueError for a target not understood.
 
-        A forward of that name with the same target keeps its connections and changes its listener; another is closed.
+        A forward of that name to the same target keeps its connections and changes its listener; another is closed.
         """
         listener = socket.socket(fileno=descriptor)
         try:
-            endpoint = Endpoint.parse(target)
-            forward = self._forwards.get(name)
-            if forward and forward.target != endpoint:
-                self.close(name)
-                forward = None
-            if forward:
-                self._close_listener(forward)
-                forward.listener = listener
-            else:
-                forward = self._forwards[name] = _Forward(self._loop, name, endpoint, listener, self._pause)
+            fresh = _Forward(self._loop, message, listener, self._pause)
         except ValueError:
             listener.close()
             raise
+        forward = self._forwards.get(message.id)
+        if forward and (forward.target, forward.proxy_protocol) == (fresh.target, fresh.proxy_protocol):
+            self._close_listener(forward)
+            forward.listener = listener
+        else:
+            self.close(message.id)
+            forward = self._forwards[message.id] = fresh
         listener.setblocking(False)
         self._watch(forward)
 
@@ -126,7 +108,7 @@ class Acceptor:
 
     def counters(self) -> list[Counters]:
         """What changed since the last call. Forwards with neither listener nor connections are dropped."""
-        changed = [c for c in (f.counters() for f in self._forwards.values()) if c]
+        changed = [c for c in (f.tally.report(len(f.open)) for f in self._forwards.values()) if c]
         self._forwards = {n: f for n, f in self._forwards.items() if f.listener or f.open}
         return changed
 

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..mapping.forward import Endpoint, Forward
 from . import peers, state
 from .control import Answer
 from .guest_link import GuestLink
-from .listener import BindError
+from .listener import BindError, free_port
 from .metrics import exposition
 from .plan import read_forwards
 from .table import Table
@@ -26,11 +26,12 @@ log = logging.getLogger(__name__)
 class Api:
     """The routes: portchain's own, gvproxy's and vpnkit's. Bodies come in as bytes, answers go out as data."""
 
-    def __init__(self, guest: str, table: Table, link: GuestLink, state_file: Path) -> None:
+    def __init__(self, guest: str, table: Table, link: GuestLink, state_file: Path, run_dir: Path) -> None:
         self._guest = guest
         self._table = table
         self._link = link
         self._state_file = state_file
+        self._run_dir = run_dir
         self._started = time.time()
         self._routes: dict[tuple[str, str], Callable[[bytes], Answer]] = {
             ("GET", "/status"): self._status,
@@ -42,11 +43,12 @@ class Api:
             ("POST", "/services/forwarder/unexpose"): self._unexpose_gvproxy,
             ("GET", "/forwards/list"): self._list_vpnkit,
             ("GET", "/forwards/dump"): self._list_vpnkit,
-            ("PUT", "/forwards/expose/port"): self._expose_vpnkit,
-            ("POST", "/forwards/expose/port"): self._expose_vpnkit,
-            ("DELETE", "/forwards/unexpose/port"): self._unexpose_vpnkit,
-            ("POST", "/forwards/unexpose/port"): self._unexpose_vpnkit,
         }
+        for kind in ("port", "pipe"):
+            for method in ("PUT", "POST"):
+                self._routes[method, f"/forwards/expose/{kind}"] = self._expose_vpnkit
+            for method in ("DELETE", "POST"):
+                self._routes[method, f"/forwards/unexpose/{kind}"] = self._unexpose_vpnkit
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Answer one request."""
@@ -77,7 +79,10 @@ class Api:
 
     def _declare(self, body: bytes) -> Answer:
         try:
-            self._replace("declared", read_forwards(_json(body)))
+            wanted = read_forwards(_json(body))
+            for forward in wanted:
+                self._check_path(forward.listen)
+            self._replace("declared", wanted)
         except ValueError as error:
             return HTTPStatus.BAD_REQUEST, {"message": str(error)}
         except BindError as error:
@@ -127,12 +132,24 @@ class Api:
         return HTTPStatus.OK, ""
 
     def _ports(self) -> list[Forward]:
-        return [e.forward for e in self._table if e.listener and e.forward.listen.protocol == "tcp"]
+        return [entry.forward for entry in self._table if entry.listener and entry.origin != "system"]
 
     def _expose(self, forward: Forward) -> None:
-        if self._table.bound(forward.listen):
-            raise BindError(f"proxy already running for {forward.listen.place}")
+        listen = forward.listen
+        if self._table.bound(listen):
+            raise BindError(f"proxy already running for {listen.place}")
+        self._check_path(listen)
+        if listen.protocol != "unix" and not listen.port:
+            forward = replace(forward, listen=free_port(listen))
         self._replace("manual", [*self._table.of("manual"), forward])
+
+    def _check_path(self, listen: Endpoint) -> None:
+        """Refuse sockets where somebody else could have put a file or a link."""
+        path = Path(listen.address)
+        if listen.protocol == "unix" and (path.parent != self._run_dir or path.name in ("", "..")):
+            raise ValueError(f"{path}: a unix socket is listened on directly inside {self._run_dir}, nowhere else")
+        if listen.protocol == "unix" and not self._table.bound(listen) and os.path.lexists(path):
+            raise BindError(f"host: {path} is there already: remove it or choose another name")
 
     def _unexpose(self, listen: Endpoint) -> None:
         by_hand = self._table.of("manual")

@@ -35,6 +35,7 @@ class GuestLink:
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._changed: dict[str, None] = {}
+        self._full = False
         self._listener = open_unix_listener(path, guest_uid, socket.SOCK_SEQPACKET)
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept)
@@ -43,7 +44,8 @@ class GuestLink:
         """The guest must hear of this forward. What it is told is what holds when it can be told."""
         if self.guest:
             self._changed[name] = None
-            self._flush()
+            if not self._full:
+                self._flush()
 
     def close(self) -> None:
         """Stop."""
@@ -100,12 +102,15 @@ class GuestLink:
         try:
             for name in list(self._changed):
                 self._connection.send(*self.table.message_for(name))
+                self.table.told(name)
                 del self._changed[name]
         except BlockingIOError:
+            self._full = True
             self._loop.add_writer(sock, self._flush)
         except OSError as error:
             self._drop(str(error))
         else:
+            self._full = False
             self._loop.remove_writer(sock)
 
     def _drop(self, reason: str) -> None:
@@ -116,6 +121,7 @@ class GuestLink:
         self._loop.remove_writer(self._connection.sock)
         self._connection.sock.close()
         self._connection = None
+        self._full = False
         self._changed.clear()
         if self.guest:
             self.guest = None

@@ -1,4 +1,4 @@
-"""Listening sockets on the host."""
+"""The host's own sockets: listening ones, and those that take datagrams."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..mapping.forward import Endpoint
 from ..preflight.sockets import holders
-from .address import keep_alive, socket_address
+from .address import Address, keep_alive, socket_address
 
 BACKLOG = 4096  # clients that wait while the guest is away; the kernel caps it at net.core.somaxconn
+DATAGRAM_BUFFER = 1024 * 1024  # bytes each way of a udp socket; the kernel caps it at net.core.{r,w}mem_max
+IP_PKTINFO = 8
 SO_ATTACH_FILTER = 26
 SO_LOCK_FILTER = 44
 
@@ -25,13 +29,19 @@ class BindError(Exception):
 
 
 def open_listener(endpoint: Endpoint, owner: int) -> socket.socket:
-    """Bind and listen; unix sockets belong to uid ``owner`` alone. Raise BindError."""
+    """Bind and, udp apart, listen; unix sockets belong to uid ``owner`` alone. Raise BindError."""
     if endpoint.protocol == "unix":
         return open_unix_listener(Path(endpoint.address), owner)
     try:
-        return _open_tcp(endpoint)
+        return _open_inet(endpoint)
     except OSError as error:
         raise BindError(bind_message(endpoint, error)) from error
+
+
+def free_port(endpoint: Endpoint) -> Endpoint:
+    """A tcp or udp endpoint at the same address whose port is free just now; raise BindError."""
+    with open_listener(replace(endpoint, port=0), os.getuid()) as sock:
+        return replace(endpoint, port=sock.getsockname()[1])
 
 
 def close_listener(sock: socket.socket) -> None:
@@ -42,6 +52,29 @@ def close_listener(sock: socket.socket) -> None:
     sock.close()
     if path:
         Path(path).unlink(missing_ok=True)
+
+
+class StreamListener:
+    """A listening socket, which the guest is handed itself."""
+
+    dropped = 0
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def descriptor(self) -> int:
+        """What the guest is handed."""
+        return self._sock.fileno()
+
+    def handed_over(self) -> None:
+        """The guest has its own copy."""
+
+    def guest_lost(self) -> None:
+        """Clients wait in the backlog."""
+
+    def close(self) -> None:
+        """Stop listening."""
+        close_listener(self._sock)
 
 
 def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -62,32 +95,51 @@ def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.
     return sock
 
 
-def _open_tcp(endpoint: Endpoint) -> socket.socket:
+def _open_inet(endpoint: Endpoint) -> socket.socket:
+    bind = _bind_datagrams if endpoint.protocol == "udp" else _listen
     if endpoint.address:
         family, address = socket_address(endpoint)
-        return _listen(family, address, ipv6_only=True)
+        return _bound(bind, family, address, ipv6_only=True)
     try:
-        return _listen(socket.AF_INET6, ("::", endpoint.port), ipv6_only=False)
+        return _bound(bind, socket.AF_INET6, ("::", endpoint.port), ipv6_only=False)
     except OSError as error:
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return _listen(socket.AF_INET, ("0.0.0.0", endpoint.port), ipv6_only=False)
+        return _bound(bind, socket.AF_INET, ("0.0.0.0", endpoint.port), ipv6_only=False)
 
 
-def _listen(family: int, address: tuple[str, int] | str, ipv6_only: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def _bound(
+    bind: Callable[[socket.socket, Address], None], family: int, address: Address, ipv6_only: bool
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM if bind is _bind_datagrams else socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
-        keep_alive(sock)
-        sock.bind(address)
-        _forbid_connecting(sock)
-        sock.listen(BACKLOG)
+        bind(sock, address)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _listen(sock: socket.socket, address: Address) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keep_alive(sock)
+    sock.bind(address)
+    _forbid_connecting(sock)
+    sock.listen(BACKLOG)
+
+
+def _bind_datagrams(sock: socket.socket, address: Address) -> None:
+    """Each datagram comes with the local address it was sent to."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_BUFFER)
+    sock.setblocking(False)
+    sock.bind(address)
 
 
 def _forbid_connecting(sock: socket.socket) -> None:
@@ -116,9 +168,9 @@ def bind_message(endpoint: Endpoint, error: OSError, claim: str = "") -> str:
     """
     if endpoint.protocol == "unix":
         return f"host: listen unix {endpoint.place}: {error.strerror or error}" + (f": {claim}" if claim else "")
-    shown = Endpoint("tcp", endpoint.address or "0.0.0.0", endpoint.port).place
+    protocol, shown = endpoint.protocol, replace(endpoint, address=endpoint.address or "0.0.0.0").place
     text = (
-        f"Ports are not available: exposing port TCP {shown} -> 0.0.0.0:0: listen tcp {shown}: "
+        f"Ports are not available: exposing port {protocol.upper()} {shown} -> 0.0.0.0:0: listen {protocol} {shown}: "
         f"bind: {(error.strerror or str(error)).lower()}"
     )
     if claim:

@@ -9,6 +9,7 @@ _FAMILIES = (
     ("connections_active", "gauge", "Connections that are open.", "active"),
     ("received_bytes_total", "counter", "Bytes from clients to the target.", "received"),
     ("sent_bytes_total", "counter", "Bytes from the target to clients.", "sent"),
+    ("dropped_datagrams_total", "counter", "Datagrams that found no room, or no client.", "dropped"),
 )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ..mapping.conflict import Listeners
 from ..mapping.forward import Forward
 
+_KEYS = ("listen", "target", "protocol", "proxy_protocol")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,7 +45,7 @@ def plan(current: Iterable[Forward], wanted: Iterable[Forward]) -> Plan:
 
 
 def read_forwards(items: object) -> list[Forward]:
-    """Read a list of ``{listen, target, protocol}`` (protocol: tcp unless given).
+    """Read a list of ``{listen, target, protocol, proxy_protocol}`` (protocol: tcp unless given).
 
     Raise ValueError naming the item and what is wrong with it; two forwards that cannot both be bound are refused too.
     """
@@ -63,19 +65,23 @@ def read_forwards(items: object) -> list[Forward]:
 def _read_forward(item: object, name: str) -> Forward:
     if not isinstance(item, Mapping):
         raise ValueError(f"{name}: expected {{listen, target}}, got {item!r}")
-    unknown = sorted(set(map(str, item)) - {"listen", "target", "protocol"})
+    unknown = sorted(set(map(str, item)) - set(_KEYS))
     if unknown:
-        raise ValueError(f"{name}: unknown key {', '.join(unknown)}; the keys are listen, target, protocol")
+        raise ValueError(f"{name}: unknown key {', '.join(unknown)}; the keys are {', '.join(_KEYS)}")
     try:
-        forward = Forward.parse(str(item["listen"]), str(item["target"]), str(item.get("protocol") or "tcp"))
+        protocol, proxy_protocol = str(item.get("protocol") or "tcp"), str(item.get("proxy_protocol") or "")
+        forward = Forward.parse(str(item["listen"]), str(item["target"]), protocol, proxy_protocol)
     except KeyError as error:
         raise ValueError(f"{name}: {error.args[0]} is missing") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    if forward.listen.protocol != "tcp" or forward.listen.port == 0:
-        raise ValueError(f"{name}: {forward.listen}: a declared forward listens on a tcp port from 1 to 65535")
-    if forward.target.protocol == "udp" or not forward.target.address:
-        raise ValueError(f"{name}: {forward.target}: a target is an address and tcp port, or unix:/path")
-    if forward.target.protocol == "tcp" and forward.target.port == 0:
-        raise ValueError(f"{name}: {forward.target}: port 0 is not a target")
+    listen, target = forward.listen, forward.target
+    if listen.protocol != "unix" and listen.port == 0:
+        raise ValueError(f"{name}: {listen}: a forward listens on a port from 1 to 65535")
+    if (listen.protocol == "udp") != (target.protocol == "udp"):
+        raise ValueError(f"{name}: {listen} -> {target}: udp leads to udp alone")
+    if not target.address:
+        raise ValueError(f"{name}: {target}: a target is an address and port, or unix:/path")
+    if target.protocol != "unix" and target.port == 0:
+        raise ValueError(f"{name}: {target}: port 0 is not a target")
     return forward

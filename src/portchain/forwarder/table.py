@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..channel.handoff import Close, Counters, Failed, Listen, Listening, Message
 from ..mapping.conflict import Listeners
 from ..mapping.forward import Endpoint, Forward
-from .listener import BindError, bind_message, close_listener, open_listener
+from .listener import BindError, StreamListener, bind_message, open_listener
 from .plan import plan
+from .udp_listener import UdpListener
 
 
 @dataclass(eq=False)
@@ -26,14 +26,14 @@ class Entry:
     forward: Forward
     origin: str
     owner: str
-    listener: socket.socket | None = None
+    listener: StreamListener | UdpListener | None = None
     guest_says: str = ""
     error: str = ""
     connections: int = 0
     active: int = 0
     received: int = 0
     sent: int = 0
-    dropped: int = 0
+    guest_dropped: int = 0
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Entry:
         return (self.guest_says or "waiting") if self.listener else "failed"
 
     def as_dict(self) -> dict[str, str | int]:
-        """As the control interface shows it; ``received`` and ``sent`` are bytes from and to the client."""
+        """As the control interface shows it; ``received`` and ``sent`` are bytes from and to clients."""
         return {
             **self.forward.as_dict(),
             "origin": self.kind,
@@ -68,7 +68,7 @@ class Entry:
             "active": self.active,
             "received": self.received,
             "sent": self.sent,
-            "dropped": self.dropped,
+            "dropped": self.guest_dropped + (self.listener.dropped if self.listener else 0),
             "error": self.error,
         }
 
@@ -176,8 +176,14 @@ class Table:
         """What the guest has to be told of a forward now, and the descriptor that goes with it."""
         entry = self._bound.get(name)
         if entry and entry.listener:
-            return Listen(name, str(entry.forward.target), entry.forward.proxy_protocol), entry.listener.fileno()
+            return Listen(name, str(entry.forward.target), entry.forward.proxy_protocol), entry.listener.descriptor()
         return Close(name), None
+
+    def told(self, name: str) -> None:
+        """The guest was sent what `message_for` said."""
+        entry = self._bound.get(name)
+        if entry and entry.listener:
+            entry.listener.handed_over()
 
     def receive(self, message: Message) -> None:
         """Take in what the guest says; what it says of unknown forwards is ignored."""
@@ -191,7 +197,7 @@ class Table:
             entry.active = message.active
             entry.received += message.received
             entry.sent += message.sent
-            entry.dropped += message.dropped
+            entry.guest_dropped += message.dropped
             entry.error = message.error or entry.error
         else:
             entry.guest_says = "failed" if isinstance(message, Failed) else "listening"
@@ -202,6 +208,8 @@ class Table:
         for entry in self._bound.values():
             entry.guest_says = ""
             entry.active = 0
+            if entry.listener:
+                entry.listener.guest_lost()
 
     def close(self) -> None:
         """Close every listener."""
@@ -213,14 +221,15 @@ class Table:
         for held in self._held.clashing(listen):
             in_use = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             raise BindError(bind_message(listen, in_use, self._bound[str(held)].claim))
-        entry.listener = open_listener(listen, self._owner)
+        sock = open_listener(listen, self._owner)
+        entry.listener = UdpListener(sock) if listen.protocol == "udp" else StreamListener(sock)
         self._held.add(listen)
         self._bound[entry.name] = entry
         self._unbound.pop(entry, None)
 
     def _unbind(self, entry: Entry) -> None:
         if entry.listener:
-            close_listener(entry.listener)
+            entry.listener.close()
             entry.listener = None
             entry.guest_says = ""
             self._held.remove(entry.forward.listen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .words import bracketed, parse_address, parse_port
 
 PROTOCOLS = ("tcp", "udp", "unix")
+PROXY_PROTOCOLS = ("", "v1", "v2")
 
 
 @dataclass(frozen=True, order=True)
@@ -50,19 +51,29 @@ class Endpoint:
 
 @dataclass(frozen=True, order=True)
 class Forward:
-    """A listening socket on the host (``listen``) and the guest target it leads to (``target``)."""
+    """A listening socket on the host (``listen``) and the guest target it leads to (``target``).
+
+    ``proxy_protocol`` is the version of the PROXY protocol in which the target is told of the client, or empty.
+    """
 
     listen: Endpoint
     target: Endpoint
+    proxy_protocol: str = ""
 
     @classmethod
-    def parse(cls, listen: str, target: str, protocol: str = "tcp") -> Forward:
-        """Read both ends; raise ValueError naming what is wrong."""
-        return cls(Endpoint.parse(listen, protocol), Endpoint.parse(target, protocol))
+    def parse(cls, listen: str, target: str, protocol: str = "tcp", proxy_protocol: str = "") -> Forward:
+        """Read both ends, the target's protocol being that of ``listen`` unless it says; raise ValueError."""
+        if proxy_protocol not in PROXY_PROTOCOLS:
+            raise ValueError(f"{proxy_protocol!r}: not a version of the PROXY protocol; v1 or v2")
+        one = Endpoint.parse(listen, protocol)
+        other = Endpoint.parse(target, protocol if one.protocol == "unix" else one.protocol)
+        if proxy_protocol and "udp" in (one.protocol, other.protocol):
+            raise ValueError(f"{listen}: the PROXY protocol is for tcp, not for udp")
+        return cls(one, other, proxy_protocol)
 
     def as_dict(self) -> dict[str, str]:
-        """The forward as the inventory writes it: ``listen``, ``target``, ``protocol``."""
+        """The forward as the inventory writes it: ``listen``, ``target``, ``protocol``, ``proxy_protocol``."""
         both = (self.listen, self.target)
         listen, target = (str(end) if end.protocol == "unix" else end.place for end in both)
         protocol = next((end.protocol for end in both if end.protocol != "unix"), "tcp")
-        return {"listen": listen, "target": target, "protocol": protocol}
+        return {"listen": listen, "target": target, "protocol": protocol, "proxy_protocol": self.proxy_protocol}

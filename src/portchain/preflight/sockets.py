@@ -15,7 +15,7 @@ from pathlib import Path
 from ..mapping.conflict import clash
 from ..mapping.forward import Endpoint
 
-_WAITING = {"tcp": "0A", "udp": "07"}
+_HELD = {"tcp": ("0A",), "udp": ("07", "01")}  # states; a udp socket holds its port while it is connected too
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
 
@@ -39,7 +39,7 @@ def parse_sockets(text: str, protocol: str) -> dict[int, Endpoint]:
     found: dict[int, Endpoint] = {}
     for line in text.splitlines()[1:]:
         words = line.split()
-        if words[3] == _WAITING[protocol]:
+        if words[3] in _HELD[protocol]:
             address, _, port = words[1].partition(":")
             found[int(words[9])] = Endpoint(protocol, _address(address), int(port, 16))
     return found
@@ -56,7 +56,7 @@ def _address(digits: str) -> str:
 def listening(proc: Path = Path("/proc")) -> dict[int, Endpoint]:
     """The machine's listening TCP and UDP sockets, by inode."""
     found: dict[int, Endpoint] = {}
-    for protocol in _WAITING:
+    for protocol in _HELD:
         for name in (protocol, f"{protocol}6"):
             source = proc / "net" / name
             if source.exists():
@@ -65,7 +65,9 @@ def listening(proc: Path = Path("/proc")) -> dict[int, Endpoint]:
 
 
 def why_not_bound(endpoint: Endpoint) -> OSError | None:
-    """What the kernel says to listening there, by trying; None if it may be done."""
+    """What the kernel says to listening there, by trying; None if it may be done, or cannot be tried (unix)."""
+    if endpoint.protocol == "unix":
+        return None
     for address in [endpoint.address] if endpoint.address else ["0.0.0.0", "::"]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from portchain.channel.handoff import Hello, encode
+
 from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, eventually, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
@@ -56,7 +58,7 @@ def test_second_forwarder_for_a_guest_is_refused(host: Host) -> None:
     assert host.control("GET", "/status")["guest"] == "test"
 
 
-HELLO = b'{"type": "hello", "version": 1}'
+HELLO = encode(Hello())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ HELLO = b'{"type": "hello", "version": 1}'
         [b"\xff" * 1000],
         [b"x" * 100_000],
         [b"[" * 16_000],
-        [b'{"type": "hello", "version": 2}'],
+        [b'{"type": "hello", "version": 1}'],
         [b'{"type": "listening", "id": "x"}'],
         [HELLO, HELLO],
         [HELLO, b'{"type": "listen", "id": "x", "target": "127.0.0.1:1"}'],

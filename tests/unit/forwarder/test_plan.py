@@ -61,7 +61,12 @@ def test_forwards_read_back(forwards: list[Forward]) -> None:
         ([{"listen": ":1", "target": "127.0.0.1:1", "colour": 1}], "unknown key colour"),
         ([{"listen": ":70000", "target": "127.0.0.1:1"}], "not a port"),
         ([{"listen": ":0", "target": "127.0.0.1:1"}], "port from 1 to 65535"),
-        ([{"listen": ":1", "target": "127.0.0.1:1", "protocol": "udp"}], "listens on a tcp port"),
+        (
+            [{"listen": ":1", "target": "127.0.0.1:1", "protocol": "udp", "proxy_protocol": "v2"}],
+            "for tcp, not for udp",
+        ),
+        ([{"listen": "udp::1", "target": "unix:/x"}], "udp leads to udp alone"),
+        ([{"listen": ":1", "target": "udp:127.0.0.1:1"}], "udp leads to udp alone"),
         ([{"listen": ":1", "target": ":1"}], "a target is an address"),
         ([{"listen": ":1", "target": "127.0.0.1:0"}], "port 0 is not a target"),
         ([{"listen": ":1", "target": "127.0.0.1:1"}, {"listen": "[::1]:1", "target": "127.0.0.1:1"}], "both"),

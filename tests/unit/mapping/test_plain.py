@@ -24,7 +24,7 @@ def test_a_plan_goes_straight_into_the_inventory() -> None:
     assert planned == {
         "publication": "22/tcp",
         "guest": "127.0.0.1:55000:22/tcp",
-        "forward": {"listen": ":50000", "target": "127.0.0.1:55000", "protocol": "tcp"},
+        "forward": {"listen": ":50000", "target": "127.0.0.1:55000", "protocol": "tcp", "proxy_protocol": ""},
     }
 
 

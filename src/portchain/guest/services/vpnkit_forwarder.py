@@ -21,6 +21,7 @@ from ...channel.handoff import (
 )
 from ...forwarder.acceptor import Acceptor
 from ...forwarder.loop import Loop
+from ...forwarder.udp_dialer import Dialer
 
 CHANNEL = "/run/host-services/forwarder.sock"
 RETRY_SECONDS = 0.2
@@ -36,6 +37,7 @@ class ChannelEnd:
         self._loop = loop
         self._path = path
         self._acceptor = Acceptor(loop, self._schedule_report)
+        self._dialer = Dialer(loop, self._schedule_report)
         self._connection: Connection | None = None
         self._outgoing: deque[Message] = deque()
         self._report_due = False
@@ -74,7 +76,8 @@ class ChannelEnd:
             if not descriptors:
                 raise ProtocolError("listen without a descriptor")
             try:
-                self._acceptor.listen(message.id, message.target, descriptors[0])
+                served = self._dialer if message.target.startswith("udp:") else self._acceptor
+                served.listen(message, descriptors[0])
                 self._send(Listening(message.id))
             except ValueError as error:
                 self._send(Failed(message.id, f"guest: {error}"))
@@ -83,6 +86,7 @@ class ChannelEnd:
             socket.close(descriptor)
         if isinstance(message, Close):
             self._acceptor.close(message.id)
+            self._dialer.close(message.id)
         elif isinstance(message, Hello):
             log.info("connected to the host's forwarder")
 
@@ -95,6 +99,7 @@ class ChannelEnd:
         self._connection = None
         self._outgoing.clear()
         self._acceptor.close_listeners()
+        self._dialer.close_all()
         self._loop.later(RETRY_SECONDS, self._connect)
 
     def _send(self, message: Message) -> None:
@@ -125,9 +130,9 @@ class ChannelEnd:
     def _report(self) -> None:
         self._report_due = False
         if self._connection and not self._outgoing:
-            for counters in self._acceptor.counters():
+            for counters in (*self._acceptor.counters(), *self._dialer.counters()):
                 self._send(counters)
-        if self._acceptor.busy:
+        if self._acceptor.busy or self._dialer.busy:
             self._schedule_report()
 
 

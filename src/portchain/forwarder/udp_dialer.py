@@ -23,9 +23,12 @@ from .udp_clients import IDLE_SECONDS, Recent
 class _Forward:
     """Passes datagrams between the pair and a socket for each client, connected to the target."""
 
-    def __init__(self, loop: Loop, message: Listen, pair: socket.socket, on_activity: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, message: Listen, pair: socket.socket, on_activity: Callable[[], None], idle: float
+    ) -> None:
         self.tally = Tally(message.id)
-        self.clients: Recent[int, socket.socket] = Recent(loop.close)
+        self.clients: Recent[int, socket.socket] = Recent(loop.close, idle=idle)
+        self._idle = idle
         self.closed = False
         self._loop = loop
         self._target = Endpoint.parse(message.target)
@@ -110,15 +113,16 @@ class _Forward:
     def _expire(self) -> None:
         if not self.closed:
             self.clients.expire(time.monotonic())
-            self._loop.later(IDLE_SECONDS / 4, self._expire)
+            self._loop.later(self._idle / 4, self._expire)
 
 
 class Dialer:
     """The udp forwards being served, by name; ``on_activity`` is called when there will be something to report."""
 
-    def __init__(self, loop: Loop, on_activity: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, on_activity: Callable[[], None], idle: float = IDLE_SECONDS) -> None:
         self._loop = loop
         self._on_activity = on_activity
+        self._idle = idle
         self._forwards: dict[str, _Forward] = {}
 
     def listen(self, message: Listen, descriptor: int) -> None:
@@ -126,7 +130,7 @@ class Dialer:
         self.close(message.id)
         pair = socket.socket(fileno=descriptor)
         try:
-            self._forwards[message.id] = _Forward(self._loop, message, pair, self._on_activity)
+            self._forwards[message.id] = _Forward(self._loop, message, pair, self._on_activity, self._idle)
         except ValueError:
             pair.close()
             raise

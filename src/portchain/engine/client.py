@@ -68,10 +68,10 @@ async def _events(stream: Stream, framing: Body, where: str) -> AsyncIterator[di
     content = bytearray()
     while not framing.complete:
         with _named(where):
-            data = await stream.peek()
-            if not data:
-                break
-            stream.consume(framing.take(data, content))
+            if data := await stream.peek():
+                stream.consume(framing.take(data, content))
+            else:
+                framing.end()
             *lines, content = content.split(b"\n")
             if len(content) > MAX_EVENT:
                 raise ProtocolError(502, f"an event has more than {MAX_EVENT} bytes")

@@ -206,5 +206,7 @@ class Hangups:
 
     def close(self) -> None:
         """Watch no more."""
+        if self._epoll.closed:
+            return
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()

@@ -1,0 +1,143 @@
+"""A client and an engine of a few lines each, with the proxy between them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from portchain.engine.exchange import Handler
+from portchain.engine.proxy import Proxy, dial_unix
+
+SECONDS = 10.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Peer:
+    """One end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def head(self) -> bytes:
+        """The next head; empty when the connection ended."""
+        try:
+            return await self.reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+
+    async def get(self, count: int) -> bytes:
+        return await self.reader.readexactly(count)
+
+    async def rest(self) -> bytes:
+        return await self.reader.read()
+
+    async def put(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ask(self, data: bytes) -> bytes:
+        """Send, and return what comes before the other end closes."""
+        await self.put(data)
+        return await self.rest()
+
+    def end(self) -> None:
+        """Half-close."""
+        self.writer.write_eof()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Scene:
+    """The proxy and its engine, which plays ``part`` with each connection."""
+
+    def __init__(self, directory: Path, part: Callable[[Peer], Awaitable[None]]) -> None:
+        self.path = str(directory / "docker.sock")
+        self.engine_path = str(directory / "engine.sock")
+        self.connections = 0
+        self.proxy: Proxy
+        self.clients: list[Peer] = []
+        self._part = part
+
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._part(Peer(reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def client(self) -> Peer:
+        peer = Peer(*await asyncio.open_unix_connection(self.path))
+        self.clients.append(peer)
+        return peer
+
+    async def ask(self, data: bytes) -> bytes:
+        return await (await self.client()).ask(data)
+
+
+@asynccontextmanager
+async def scene(
+    part: Callable[[Peer], Awaitable[None]], handlers: dict[str, Handler] | None = None
+) -> AsyncIterator[Scene]:
+    """The proxy serving, with ``handlers`` by path."""
+    with tempfile.TemporaryDirectory() as directory:
+        scene = Scene(Path(directory), part)
+        engine = await asyncio.start_unix_server(scene.play, scene.engine_path)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(scene.path)
+        listener.listen()
+        scene.proxy = Proxy(lambda: dial_unix(scene.engine_path), lambda _method, path: (handlers or {}).get(path))
+        scene.proxy.serve(listener)
+        try:
+            yield scene
+        finally:
+            for client in scene.clients:
+                client.close()
+            await settle()
+            assert len(asyncio.all_tasks()) <= 2, "nothing but the test and the accepting goes on without clients"
+            await scene.proxy.close()
+            listener.close()
+            engine.close()
+            await engine.wait_closed()
+
+
+async def settle() -> None:
+    """Wait until nothing but the test and the proxy's accepting goes on, if it comes to that."""
+    for _ in range(200):
+        if len(asyncio.all_tasks()) <= 2:
+            return
+        await asyncio.sleep(0.01)
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Run an asynchronous test, within time and without anything left behind or unnoticed."""
+
+    @functools.wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        complaints: list[dict[str, object]] = []
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+            async with asyncio.timeout(SECONDS):
+                await test(*args, **kwargs)
+            await asyncio.sleep(0)
+
+        before = descriptors()
+        asyncio.run(main())
+        assert not complaints
+        assert descriptors() == before
+
+    return run

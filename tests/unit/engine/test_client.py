@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portchain.engine import client
+
+from .parties import Peer, in_loop, scene
+
+JSON = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}'
+
+
+def saying(data: bytes, then: float = 0):
+    async def engine(peer: Peer) -> None:
+        engine.heard = await peer.head()
+        await peer.put(data)
+        await asyncio.sleep(then)
+
+    return engine
+
+
+@in_loop
+async def test_json_is_asked_for():
+    engine = saying(b"HTTP/1.1 103 Early Hints\r\n\r\n" + JSON)
+    async with scene(engine) as stage:
+        assert await client.get_json(stage.engine_path, "/info") == {"a": 1}
+        assert engine.heard.startswith(b"GET /info HTTP/1.1\r\n")
+
+
+@in_loop
+async def test_a_request_has_its_body_and_any_status():
+    async def engine(peer: Peer) -> None:
+        assert b"Content-Length: 2\r\n" in await peer.head()
+        assert await peer.get(2) == b"{}"
+        await peer.put(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+
+    async with scene(engine) as stage:
+        assert (await client.request(stage.engine_path, "POST", "/x", b"{}")).status == 304
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "closed before it answered"),
+        (b"nonsense\n\n", "version 'nonsense'"),
+        (JSON[:-1], "middle of a body"),
+        (JSON[:-2] + b"!\n", "Expecting value"),
+        (b'HTTP/1.1 404 Not Found\r\n\r\n{"message": "no such thing"}', "404 no such thing"),
+        (b"HTTP/1.1 500 Oh\r\n\r\nplain", "500 plain"),
+    ],
+)
+@in_loop
+async def test_what_goes_wrong_is_an_oserror_that_says_where(data, told):
+    async with scene(saying(data)) as stage:
+        for asking in (client.get_json(stage.engine_path, "/events"), subscribe(stage.engine_path)):
+            with pytest.raises(OSError, match=rf"engine.sock: GET /events: .*{told}"):
+                await asking
+
+
+async def subscribe(path: str) -> None:
+    async with client.events(path, {}) as stream:
+        async for _ in stream:
+            raise AssertionError
+
+
+@in_loop
+async def test_an_answer_is_waited_for_only_so_long():
+    async with scene(saying(JSON[:-1], then=0.5)) as stage:
+        with pytest.raises(TimeoutError, match="GET /info"):
+            await client.get_json(stage.engine_path, "/info", 0.1)
+    async with scene(saying(b"", then=0.5)) as stage:
+        with pytest.raises(TimeoutError, match="GET /events"):
+            async with client.events(stage.engine_path, {}, 0.1):
+                raise AssertionError
+
+
+@in_loop
+async def test_an_engine_that_is_not_there_is_said_to_be():
+    with pytest.raises(OSError, match=r"/nowhere: GET /info: .*No such file"):
+        await client.get_json("/nowhere", "/info")
+
+
+@in_loop
+async def test_events_come_as_they_happen():
+    subscribed = asyncio.Event()
+
+    async def engine(peer: Peer) -> None:
+        assert b"filters=%7B%22type%22%3A+%5B%22container%22%5D%7D " in await peer.head()
+        await peer.put(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await subscribed.wait()
+        await peer.put(b'9\r\n{"id": 1}\r\n4\r\n\n{"i\r\n')
+        await asyncio.sleep(0.2)
+        await peer.put(b'7\r\nd": 2}\n\r\nb\r\n\n{"id": 3}\n\r\n')
+
+    async with scene(engine) as stage:
+        with pytest.raises(OSError, match="the events ended"):
+            async with client.events(stage.engine_path, {"type": ["container"]}, 0.1) as stream:
+                subscribed.set()
+                assert [(await anext(stream))["id"] for _ in range(3)] == [1, 2, 3]
+                await anext(stream)
+
+
+@in_loop
+async def test_errors_of_whoever_follows_the_events_are_left_alone():
+    async with scene(saying(b"HTTP/1.1 200 OK\r\n\r\n", then=0.1)) as stage:
+        with pytest.raises(ValueError, match=r"^mine$"):
+            async with client.events(stage.engine_path, {}):
+                raise ValueError("mine")

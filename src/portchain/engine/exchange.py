@@ -188,7 +188,7 @@ class Exchange:
             own = await self.body()
             request = self._rewritten(own if body is None else body, query)
         async with self._link.opened() as engine:
-            await engine.send(request)
+            await engine.send(request + self.client.received(self._incoming))
             if self._incoming.complete:
                 return await self._download(engine, None, before_answer)
             upload = asyncio.create_task(self._upload(engine))
@@ -217,8 +217,9 @@ class Exchange:
         framing = answer.body(self.method)
         if before_answer:
             await before_answer(answer.status)
+        beginning = answer.raw + engine.received(framing)
         self.answered = True
-        await self.client.send(answer.raw)
+        await self.client.send(beginning)
         if answer.hijacks(self.method):
             await self._tunnel(engine, upload)
         else:

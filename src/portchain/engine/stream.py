@@ -12,6 +12,7 @@ from .body import Body, ProtocolError
 from .http1 import take_head
 
 SMALL, LARGE = 16 * 1024, 256 * 1024  # bytes of a buffer: at first, and once a read fills it
+SEND_BUFFER = 1024 * 1024  # bytes asked of the kernel, which caps them at net.core.wmem_max
 TURN = 1024 * 1024  # bytes until others are let have their turn
 LINGER_SECONDS = 1.0
 
@@ -29,6 +30,7 @@ class Stream:
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.socket = sock
         self.name = name
         self._loop = asyncio.get_running_loop()
@@ -56,6 +58,13 @@ class Stream:
     def consume(self, count: int) -> None:
         """Take so many bytes off what `peek` gives."""
         self._unread = self._unread[count:]
+
+    def received(self, body: Body) -> bytes:
+        """Take what has come of a body already. Raise ProtocolError."""
+        count = body.take(self._unread)
+        data = bytes(self._unread[:count])
+        self.consume(count)
+        return data
 
     async def read_head(self, status: int, seconds: float | None = None) -> bytes | None:
         """The next head, or None at the end of the stream.

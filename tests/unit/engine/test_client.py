@@ -94,7 +94,7 @@ async def test_events_come_as_they_happen():
         await peer.put(b'7\r\nd": 2}\n\r\nb\r\n\n{"id": 3}\n\r\n')
 
     async with scene(engine) as stage:
-        with pytest.raises(OSError, match="the events ended"):
+        with pytest.raises(OSError, match="the stream ended"):
             async with client.events(stage.engine_path, {"type": ["container"]}, 0.1) as stream:
                 subscribed.set()
                 assert [(await anext(stream))["id"] for _ in range(3)] == [1, 2, 3]

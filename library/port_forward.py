@@ -18,12 +18,24 @@ options:
     type: str
     required: true
   listen:
-    description: The host's end, such as C(:8081) for every address or C(127.0.0.1:8081).
+    description:
+      - The host's end, such as C(:8081) for every address, C(127.0.0.1:8081) or C(unix:/path), the path being directly in
+        C(/run/portchain/<guest>).
     type: str
     required: true
   target:
-    description: The guest's end, such as C(127.0.0.1:8080). Required where the forward is to be there.
+    description: The guest's end, such as C(127.0.0.1:8080) or C(unix:/path). Required where the forward is to be there.
     type: str
+  protocol:
+    description: The protocol of both ends, where they do not say.
+    type: str
+    choices: [tcp, udp]
+    default: tcp
+  proxy_protocol:
+    description: The version of the PROXY protocol in which the target is told of each client; for tcp.
+    type: str
+    choices: ["", v1, v2]
+    default: ""
   state:
     description: Whether the forward is there.
     type: str
@@ -48,7 +60,14 @@ EXAMPLES = r"""
     listen: 127.0.0.1:8081
     target: 127.0.0.1:8080
 
-- name: Take it away
+- name: Lead DNS to a resolver in the guest
+  port_forward:
+    guest: linuxkit
+    listen: 127.0.0.1:5353
+    target: 127.0.0.1:53
+    protocol: udp
+
+- name: Take the first away
   port_forward:
     guest: linuxkit
     listen: 127.0.0.1:8081
@@ -60,7 +79,8 @@ forward:
   description: The forward as it is asked for.
   returned: success
   type: dict
-  sample: {"listen": "127.0.0.1:8081", "target": "127.0.0.1:8080", "state": "present"}
+  sample:
+    {"listen": "127.0.0.1:8081", "target": "127.0.0.1:8080", "protocol": "tcp", "proxy_protocol": "", "state": "present"}
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -78,14 +98,15 @@ from ansible.module_utils.portchain.mapping.forward import Endpoint  # noqa: E40
 
 
 def steps_to(params: dict, rows: list) -> Plan:
-    """What has to be done; raises ValueError for what cannot be read, DeclareError where the port is declared."""
-    listen = Endpoint.parse(params["listen"])
+    """What has to be done; raises ValueError for what cannot be read, DeclareError where the port is not ours to change."""
+    listen = Endpoint.parse(params["listen"], params["protocol"])
     for row in rows:
-        if row["origin"] != "manual" and Endpoint.parse(row["listen"]) == listen:
-            raise DeclareError(f"host: {listen.place} is {row['origin']}, to {row['target']}: change it there")
+        if row["origin"] != "manual" and Endpoint.parse(row["listen"], row["protocol"]) == listen:
+            owner = f"{row['origin']} {row['owner']}" if row["owner"] != row["origin"] else row["origin"]
+            raise DeclareError(f"host: {listen.place} leads to {row['target']} for {owner}: change it there")
     current = [f for f in bound(row for row in rows if row["origin"] == "manual") if f.listen == listen]
-    wanted = [{"listen": params["listen"], "target": params["target"]}] if params["state"] == "present" else []
-    return plan(current, read_forwards(wanted))
+    asked = {word: params[word] for word in ("listen", "target", "protocol", "proxy_protocol")}
+    return plan(current, read_forwards([asked] if params["state"] == "present" else []))
 
 
 def main() -> None:
@@ -95,6 +116,8 @@ def main() -> None:
             "guest": {"type": "str", "required": True},
             "listen": {"type": "str", "required": True},
             "target": {"type": "str"},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+            "proxy_protocol": {"type": "str", "choices": ["", "v1", "v2"], "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("target",))],
@@ -116,7 +139,7 @@ def main() -> None:
     before = [row for row in rows if row["origin"] == "manual" and row["listen"] == module.params["listen"]]
     module.exit_json(
         changed=steps.changed,
-        forward={key: module.params[key] for key in ("listen", "target", "state")},
+        forward={key: module.params[key] for key in ("listen", "target", "protocol", "proxy_protocol", "state")},
         diff={
             "before": "".join(f"{row['listen']} -> {row['target']}\n" for row in before),
             "after": "".join(f"{f.listen.place} -> {f.target.place}\n" for f in (*steps.open, *steps.retarget))

@@ -8,32 +8,18 @@ DOCUMENTATION = r"""
 module: reachability
 short_description: Assert that host ports reach their servers
 description:
-  - Connects to each TCP forward from the host and fails where no server answers at the end of its chain.
-  - All forwards are tried at once, each until it answers or the time is over.
+  - Connects from the host to each TCP port that leads into a guest, and fails where no server answers at the end of
+    its chain.
+  - All are tried at once, each until it answers or the time is over.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
-  forwards:
-    description: The forwards, each with C(listen) and C(target).
-    type: list
-    elements: dict
+  guest:
+    description: The guest.
+    type: str
     required: true
-    suboptions:
-      listen:
-        description: The host's address and port, such as C(:8080).
-        type: str
-        required: true
-      target:
-        description: The guest's address and port.
-        type: str
-        required: true
-      protocol:
-        description: The protocol; those other than TCP are passed over.
-        type: str
-        choices: [tcp, udp, unix]
-        default: tcp
   timeout:
-    description: How many seconds a forward has to answer.
+    description: How many seconds a port has to answer.
     type: float
     default: 30
 attributes:
@@ -49,11 +35,9 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See that nginx answers
+- name: See that every port that leads into the guest has a server behind it
   reachability:
-    forwards:
-      - listen: ":8080"
-        target: 127.0.0.1:8080
+    guest: linuxkit
 """
 
 RETURN = r"""
@@ -67,31 +51,26 @@ reached:
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.portchain.chain.probe import probe_all  # noqa: E402
-from ansible.module_utils.portchain.mapping.forward import Forward  # noqa: E402
-
-FORWARD = {
-    "listen": {"type": "str", "required": True},
-    "target": {"type": "str", "required": True},
-    "protocol": {"type": "str", "choices": ["tcp", "udp", "unix"], "default": "tcp"},
-}
+from ansible.module_utils.portchain.daemon import RUN  # noqa: E402
+from ansible.module_utils.portchain.forwarder.declare import DeclareError, bound, listed  # noqa: E402
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "forwards": {"type": "list", "elements": "dict", "required": True, "options": FORWARD},
-            "timeout": {"type": "float", "default": 30},
-        },
+        argument_spec={"guest": {"type": "str", "required": True}, "timeout": {"type": "float", "default": 30}},
         supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(changed=False, reached=[])
     try:
-        forwards = [Forward.parse(f["listen"], f["target"], f["protocol"]) for f in module.params["forwards"]]
-    except ValueError as error:
+        rows = [one for one in listed(RUN / module.params["guest"] / "control.sock") if one["origin"] != "system"]
+    except DeclareError as error:
         module.fail_json(msg=str(error))
-    findings = [] if module.check_mode else probe_all(forwards, module.params["timeout"])
-    broken = [f"{f.forward.listen} -> {f.forward.target}: {f.problem}" for f in findings if f.problem]
+    findings = probe_all(bound(rows), module.params["timeout"])
     reached = [f"{f.forward.listen} -> {f.forward.target}" for f in findings if not f.problem]
+    broken = [f"{f.forward.listen} -> {f.forward.target}: {f.problem}" for f in findings if f.problem]
+    broken += [f"{one['listen']} -> {one['target']}: {one['error']}" for one in rows if one["state"] == "failed"]
     if broken:
         module.fail_json(msg="; ".join(broken), reached=reached)
     module.exit_json(changed=False, reached=reached)

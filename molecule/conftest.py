@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import docker
 import pytest
 import testinfra
 import yaml
+from probing import cleaned
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
@@ -50,6 +51,12 @@ def engine(run_dir: Path) -> docker.DockerClient:
 
 
 @pytest.fixture(scope="session")
+def raw_engine(run_dir: Path) -> docker.DockerClient:
+    """The guest's engine as it is, with the guest's ports."""
+    return docker.DockerClient(base_url=f"unix://{run_dir}/engine.sock")
+
+
+@pytest.fixture(scope="session")
 def in_engine(host: Host) -> Callable[[str], str]:
     """Runs a command inside the docker service, as the seed does: with ctr."""
 
@@ -74,3 +81,20 @@ def state(run_dir: Path) -> dict[str, Any]:
     """What the supervisor says it runs."""
     found: dict[str, Any] = json.loads((run_dir / "state.json").read_text())
     return found
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.DockerClient) -> str:
+    """The image whose containers are probes."""
+    return str(engine.containers.get("probe").image.tags[0])
+
+
+@pytest.fixture
+def probe(engine: docker.DockerClient, image: str) -> Iterator[Callable[..., Any]]:
+    """Runs a probe with the words of the SDK's ``run``; all that the test makes in the engine is removed afterwards."""
+
+    def run(*command: str, **words: Any) -> Any:
+        return engine.containers.run(image, list(command) or None, detach=True, stop_signal="SIGKILL", **words)
+
+    with cleaned(engine):
+        yield run

@@ -7,6 +7,7 @@ import json
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -29,6 +30,15 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def test_each_host_port_leads_to_the_seeds_listener(guest_name: str, seed: dict[str, Any]) -> None:
+    done = subprocess.run(
+        ["portchain", "ps", "--guest", guest_name, "--json"], capture_output=True, text=True, timeout=30, check=True
+    )
+    rows = [row for row in json.loads(done.stdout) if row["origin"] == "container"]
+    wanted = {f":{port}": inside.replace("0.0.0.0", "127.0.0.1") for port, inside, *_ in seed["chains"]}
+    assert {row["listen"]: row["target"] for row in rows} == wanted
 
 
 def test_8080_shows_the_page_of_nginx() -> None:

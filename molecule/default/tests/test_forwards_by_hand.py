@@ -80,4 +80,4 @@ def test_the_module_is_idempotent_and_foretells(
 
 def test_the_module_names_the_conflict(module: Callable[..., dict[str, Any]]) -> None:
     taken = module(listen=":8080", target=TARGET)
-    assert ":8080 is declared" in taken["msg"]
+    assert "for container nginx" in taken["msg"]

@@ -38,14 +38,29 @@ def test_default_bridge_options(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["minikube", "nginx"])
-def test_containers_have_the_seeds_addresses_and_ports(engine: Any, seed: dict[str, Any], name: str) -> None:
+def test_containers_have_the_seeds_addresses_and_ports(raw_engine: Any, seed: dict[str, Any], name: str) -> None:
     facts = seed["containers"][name]
-    settings = engine.containers.get(name).attrs["NetworkSettings"]
+    settings = raw_engine.containers.get(name).attrs["NetworkSettings"]
     endpoint = settings["Networks"][facts["network"]]
     assert f"{endpoint['IPAddress']}/{endpoint['IPPrefixLen']}" == facts["ip"]
     assert endpoint["MacAddress"] == facts["mac"]
     published = {int(port.partition("/")[0]): int(b[0]["HostPort"]) for port, b in settings["Ports"].items() if b}
     assert published == facts["ports"]
+
+
+@pytest.mark.parametrize("name", ["minikube", "nginx"])
+def test_docker_ps_on_the_host_reads_as_the_seeds(engine: Any, seed: dict[str, Any], name: str) -> None:
+    (row,) = engine.api.containers(filters={"name": name})
+    shown = {
+        (f"{port['IP']}:{port['PublicPort']}->" if "IP" in port else "") + f"{port['PrivatePort']}/{port['Type']}"
+        for port in row["Ports"]
+    }
+    assert shown == set(seed["host"]["docker_ps_ports"][name])
+
+
+def test_inspect_shows_what_was_asked_for(engine: Any) -> None:
+    bindings = engine.containers.get("minikube").attrs["HostConfig"]["PortBindings"]
+    assert bindings["22/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": ""}]
 
 
 def test_nginx_also_exposes_80_as_the_seeds_does(engine: Any) -> None:

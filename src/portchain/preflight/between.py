@@ -8,7 +8,6 @@ from itertools import combinations
 
 from ..guest.subids import Range, owner
 from ..mapping.conflict import clash
-from ..mapping.forward import Endpoint
 from .guest import LEAST_IDS, Guest
 
 DOCKER0 = ("docker0, the engine's own bridge", ipaddress.ip_network("172.17.0.0/16"), "172.17.0.1")
@@ -43,16 +42,11 @@ def _free_base(taken: Iterable[Range]) -> int:
 
 
 def doubled_ports(guests: Sequence[Guest]) -> Iterator[str]:
-    """Host ports asked for twice on the machine, and guest ports asked for twice in a guest."""
-    yield from _clashing([entry for guest in guests for entry in guest.listens()], "the host")
-    for guest in guests:
-        yield from _clashing(guest.publishes(), "the guest")
-
-
-def _clashing(entries: Iterable[tuple[Endpoint, str]], side: str) -> Iterator[str]:
+    """Ports of the machine that are asked for twice."""
+    entries = [entry for guest in guests for entry in guest.listens()]
     for (one, label), (other, other_label) in combinations(entries, 2):
         if clash(one, other):
-            yield f"{other_label}: {other} is already {side}'s for {label} ({one}); give one of them another port"
+            yield f"{other_label}: {other} is already the host's for {label} ({one}); give one of them another port"
 
 
 def clashing_subnets(guest: Guest) -> Iterator[str]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..guest.host_access_policy import HostAccess
 from ..guest.spec import parse_size
 from ..mapping.forward import Endpoint, Forward
+from ..mapping.policy import DEFAULT_BIND, DEFAULT_RANDOM_PORTS, Policy, PolicyError
 from ..mapping.publication import parse_all
 
 PORTCHAIN = ("portchain_guest", "portchain_machine", "portchain_owner")
@@ -40,12 +42,9 @@ class Guest:
         return f"guest {self.host}"
 
     def listens(self) -> list[tuple[Endpoint, str]]:
-        """Where the host is to listen, and which variable says so; forwards not understood are left out."""
-        return list(self._read(self._forwards(), lambda forward: [_forward(forward).listen]))
-
-    def publishes(self) -> list[tuple[Endpoint, str]]:
-        """Where the engine is to listen in the guest, and which variable says so."""
-        return list(self._read(self._ports(), lambda port: [e for p in parse_all([port]) if (e := p.listen)]))
+        """Where the host is to listen, and which variable says so; what is not understood is left out."""
+        forwards = self._read(self._forwards(), lambda forward: [_forward(forward).listen])
+        return [*forwards, *self._read(self._ports(), _published)]
 
     def networks(self) -> list[tuple[str, ipaddress.IPv4Network | ipaddress.IPv6Network, str | None]]:
         """The networks that the guest is to be on: which variable says so, subnet, gateway if one is given."""
@@ -75,9 +74,30 @@ class Guest:
                 yield variable, self[variable], _ids
         if self["guest_subnet"]:
             yield "guest_subnet", self["guest_subnet"], _guest_subnet
+        if self["guest_host_access"]:
+            yield "guest_host_access", self["guest_host_access"], HostAccess.parse
         yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._bridges())
         yield from ((label, forward, _forward) for label, forward in self._forwards())
-        yield from ((label, port, lambda port: parse_all([port])) for label, port in self._ports())
+        yield "host_forwarder_bind", self, Guest.policy
+        yield from ((label, port, self._check_port) for label, port in self._ports())
+
+    def policy(self) -> Policy:
+        """Which of the host's ports the containers may have; raise ValueError."""
+        bind, ports = self["host_forwarder_bind"], self["host_forwarder_random_ports"]
+        return Policy.parse(
+            DEFAULT_BIND if bind is None else bind,
+            str(ports or DEFAULT_RANDOM_PORTS),
+            self["host_forwarder_random_address"] or None,
+        )
+
+    def _check_port(self, port: Any) -> None:
+        listens = _published(port)
+        try:
+            policy = self.policy()
+        except ValueError:
+            return
+        for endpoint in listens:
+            _allow(policy, endpoint)
 
     def _read(
         self, labelled: Iterable[tuple[str, Any]], reader: Callable[[Any], list[Endpoint]]
@@ -102,6 +122,17 @@ class Guest:
     def _bridges(self) -> list[tuple[str, Any, str | None]]:
         networks = self["docker_networks_networks"] or []
         return [(f"docker_networks_networks {n.get('name')}", n.get("subnet"), n.get("gateway")) for n in networks]
+
+
+def _published(port: Any) -> list[Endpoint]:
+    return [listen for one in parse_all([port]) if (listen := one.listen)]
+
+
+def _allow(policy: Policy, endpoint: Endpoint) -> None:
+    try:
+        policy.check(endpoint)
+    except PolicyError as error:
+        raise ValueError(str(error)) from error
 
 
 def _forward(words: Mapping[str, Any]) -> Forward:

@@ -51,13 +51,18 @@ def test_a_host_port_twice_in_a_guest_and_between_two() -> None:
     ]
 
 
-def test_a_guest_port_twice_in_one_guest_but_not_between_two() -> None:
-    containers = [{"name": "x", "ports": ["80:80"]}, {"name": "y", "ports": ["0.0.0.0:80:81", "80:80/udp", "80"]}]
-    one, other = guest("a", workloads_containers=containers), guest("b", workloads_containers=containers[:1])
-    assert list(doubled_ports([one, other])) == [
-        "guest a: workloads_containers y: ports[0]: tcp:0.0.0.0:80 is already the guest's for "
-        "guest a: workloads_containers x: ports[0] (tcp::80); give one of them another port"
-    ]
+def test_a_publication_and_a_forward_of_another_guest() -> None:
+    containers = [{"name": "x", "ports": ["81:80"]}, {"name": "y", "ports": ["0.0.0.0:81:81", "81:80/udp", "80"]}]
+    one = guest("a", workloads_containers=containers)
+    other = guest("b", host_forwarder_forwards=forwards(":82", "127.0.0.1:81"))
+    found = list(doubled_ports([one, other]))
+    assert found[0] == (
+        "guest a: workloads_containers y: ports[0]: tcp:0.0.0.0:81 is already the host's for "
+        "guest a: workloads_containers x: ports[0] (tcp::81); give one of them another port"
+    )
+    assert [line.partition(":81 is already")[0] for line in found[1:]] == [
+        "guest b: host_forwarder_forwards[1]: tcp:127.0.0.1"
+    ] * 2
 
 
 def test_subnets_that_overlap() -> None:

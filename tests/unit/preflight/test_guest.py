@@ -35,6 +35,7 @@ def test_a_variable_like_none_is_named_too() -> None:
         ({"guest_uid_count": 0}, "guest a: guest_uid_count: 0: at least 65536"),
         ({"guest_subnet": "192.168.65.0/30"}, "guest a: guest_subnet: '192.168.65.0/30': too small"),
         ({"guest_subnet": "192.168.65.3/24"}, "guest a: guest_subnet: 192.168.65.3/24 has host bits set"),
+        ({"guest_host_access": ["80", "8000-70000"]}, "guest a: guest_host_access: '70000': not a port"),
         (
             {"host_forwarder_forwards": [{"listen": ":8080", "target": ":70000"}]},
             "guest a: host_forwarder_forwards[0]: '70000': not a port; a number from 0 to 65535",
@@ -47,6 +48,11 @@ def test_a_variable_like_none_is_named_too() -> None:
             {"workloads_containers": [{"name": "web", "ports": ["80", "8o:80"]}]},
             "guest a: workloads_containers web: ports[1]: publication '8o:80': host port '8o'",
         ),
+        (
+            {"workloads_containers": [{"name": "web", "ports": ["80", "80:80"]}]},
+            "guest a: workloads_containers web: ports[1]: Ports are not available: the policy of the host refuses",
+        ),
+        ({"host_forwarder_bind": ["80"]}, "guest a: host_forwarder_bind: '80': expected address:ports"),
         (
             {"docker_networks_networks": [{"name": "n", "subnet": "10.0.0.0/33"}]},
             "guest a: docker_networks_networks n: '10.0.0.0/33' does not appear to be",

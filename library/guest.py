@@ -56,6 +56,13 @@ options:
     description: Whether the guest can go where the host can go, through a private gateway and pasta.
     type: bool
     default: true
+  host_access:
+    description:
+      - TCP ports and ranges of the host's loopback, such as V(8000-8100), that it and its containers may reach at
+        C(host.docker.internal). Another list takes effect at once, without a restart.
+    type: list
+    elements: str
+    default: ["1-65535"]
   disk_size:
     description: The size of its data disk; it can grow, but never shrinks.
     type: str
@@ -110,6 +117,7 @@ status:
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.portchain.daemon import STATE, DaemonError  # noqa: E402
 from ansible.module_utils.portchain.guest import manage  # noqa: E402
+from ansible.module_utils.portchain.guest.host_access_policy import HostAccess  # noqa: E402
 from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
 
 ARGUMENTS = {
@@ -123,6 +131,7 @@ ARGUMENTS = {
     "pids": {"type": "int", "default": 4096},
     "subnet": {"type": "str", "default": "192.168.65.0/24"},
     "uplink": {"type": "bool", "default": True},
+    "host_access": {"type": "list", "elements": "str", "default": ["1-65535"]},
     "disk_size": {"type": "str", "default": "20g"},
     "root": {"type": "path"},
     "images": {"type": "dict", "default": {}},
@@ -144,16 +153,17 @@ def read_spec(params: dict) -> GuestSpec:
     )
 
 
-def would_change(state: str, before: manage.Status, spec: GuestSpec | None) -> bool:
+def would_change(state: str, before: manage.Status, spec: GuestSpec | None, access: HostAccess) -> bool:
     """Whether the state asked for is not the present one."""
     if state == "absent":
         return before.state != "absent"
     if state == "stopped" or spec is None:
         return before.state in ("running", "starting")
-    return state == "restarted" or before.state != "running" or manage.differs(spec)
+    as_asked = before.state == "running" and not manage.differs(spec) and not manage.access_differs(spec, access)
+    return state == "restarted" or not as_asked
 
 
-def apply(state: str, name: str, spec: GuestSpec | None) -> bool:
+def apply(state: str, name: str, spec: GuestSpec | None, access: HostAccess) -> bool:
     """Bring the guest into ``state``; returns whether anything was done."""
     if state == "absent":
         return manage.remove(name)
@@ -161,7 +171,8 @@ def apply(state: str, name: str, spec: GuestSpec | None) -> bool:
         return manage.stop(name)
     if state == "restarted":
         manage.stop(name)
-    return manage.start(spec)
+    admitted = manage.admit(spec, access)
+    return manage.start(spec) or admitted
 
 
 def main() -> None:
@@ -175,11 +186,12 @@ def main() -> None:
     before = manage.status(name)
     try:
         spec = read_spec(module.params) if state in ("started", "restarted") else None
-        old_text = manage.spec_file(name).read_text() if manage.spec_file(name).exists() else ""
+        access = HostAccess.parse(module.params["host_access"])
+        old_text = manage.defined_text(name)
         if module.check_mode:
-            changed, after = would_change(state, before, spec), before
+            changed, after = would_change(state, before, spec, access), before
         else:
-            changed = apply(state, name, spec)
+            changed = apply(state, name, spec, access)
             after = manage.status(name)
     except (ValueError, OSError, TimeoutError, DaemonError) as error:
         module.fail_json(msg=str(error))
@@ -189,7 +201,7 @@ def main() -> None:
         status=after.as_dict(),
         diff={
             "before": f"state: {before.state}\n{old_text}",
-            "after": f"state: {wanted if changed else before.state}\n{spec.dump() if spec else ''}",
+            "after": f"state: {wanted if changed else before.state}\n{manage.text(spec, access) if spec else ''}",
         },
     )
 

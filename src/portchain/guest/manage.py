@@ -12,7 +12,8 @@ from typing import Any
 from .. import daemon
 from ..daemon import STATE, Daemon
 from . import cgroups, subids
-from .spec import GuestSpec
+from .host_access_policy import HostAccess
+from .spec import HOST_ACCESS_FILE, GuestSpec
 
 _BOOT_DEADLINE = 30.0
 
@@ -90,6 +91,34 @@ def differs(spec: GuestSpec) -> bool:
     return _read(spec_file(spec.name)) != spec.dump() or daemon.differs(spec_daemon(spec)) or not reserved(spec)
 
 
+def text(spec: GuestSpec, access: HostAccess) -> str:
+    """What a guest is made of and may reach, for people."""
+    return f"{spec.dump()}host_access: {access.dump()}"
+
+
+def defined_text(name: str) -> str:
+    """The same of the guest ``name`` as it is defined; empty if it is not."""
+    if not spec_file(name).exists():
+        return ""
+    return f"{_read(spec_file(name))}host_access: {_read(spec_file(name).with_name(HOST_ACCESS_FILE))}"
+
+
+def access_differs(spec: GuestSpec, access: HostAccess) -> bool:
+    """Whether the guest may reach other ports of the host than ``access`` says."""
+    return _read(spec.host_access_file) != access.dump()
+
+
+def admit(spec: GuestSpec, access: HostAccess) -> bool:
+    """Have the guest, running or not, reach the ports of the host that ``access`` says; returns whether it changed."""
+    if not access_differs(spec, access):
+        return False
+    spec.host_access_file.parent.mkdir(parents=True, exist_ok=True)
+    half = spec.host_access_file.with_suffix(".new")
+    half.write_text(access.dump())
+    half.rename(spec.host_access_file)
+    return True
+
+
 def start(spec: GuestSpec) -> bool:
     """Have the guest running as ``spec`` says; returns whether anything was done. Raises DaemonError."""
     if not differs(spec) and status(spec.name).state == "running":
@@ -119,7 +148,7 @@ def remove(name: str) -> bool:
     for group in cgroups.GuestGroups(name, cgroups.own_hierarchies()).paths:
         cgroups.remove_tree(group, 5.0)
     run = daemon.RUN / name
-    own = ("state.json", "ssh_config", "gateway.netns", "host-services/supervisor.sock", "mnt")
+    own = ("state.json", "ssh_config", "hosts", "gateway.netns", "host-services/supervisor.sock", "mnt")
     leftovers = [*(run / file for file in own), STATE / name, daemon.LOGS / name / "guest"]
     return daemon.remove_leftovers(leftovers) or stopped or bool(listed)
 

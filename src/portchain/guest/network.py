@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ..forwarder.address import keep_alive
 from . import kernel
+from .host_names import hosts_for_guest
+from .programs import Programs
 from .spec import GuestSpec
 
 _LINK = "guest0"
@@ -19,6 +24,10 @@ _UPLINK = "uplink"
 _UPLINK_ADDRESS, _UPLINK_GATEWAY, _UPLINK_DNS = "192.168.66.2", "192.168.66.1", "192.168.66.3"
 _UPLINK_DEADLINE = 3.0
 _DNSMASQ_RIGHTS = "-all,+net_bind_service,+net_admin,+net_raw"
+_AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL")
+_HOSTS = Path("/etc/hosts")
+_BACKLOG = 1024
+_IP_FREEBIND = 15
 
 
 class NetworkError(Exception):
@@ -30,15 +39,26 @@ class Gateway:
 
     def __init__(self, spec: GuestSpec) -> None:
         self._spec = spec
-        self._programs: list[subprocess.Popen[bytes]] = []
+        self._programs = Programs(spec.name)
+        self._hosts = ""
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             kernel.unshare(kernel.CLONE_NEWNET)
             self.namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._to_host = self._listen()
             kernel.setns(own, kernel.CLONE_NEWNET)
         finally:
             os.close(own)
         self._run("ip", "link", "set", "lo", "up")
+
+    def _listen(self) -> socket.socket:
+        """Listen, in the caller's namespace, for what the guest sends to the gateway's address."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        keep_alive(listener)
+        listener.bind((self._spec.gateway, 0))
+        listener.listen(_BACKLOG)
+        return listener
 
     def connect(self, guest: int) -> None:
         """Give the network namespace of process ``guest`` its eth0, and address the gateway's end of it."""
@@ -49,23 +69,64 @@ class Gateway:
         self._run("ip", "link", "set", _LINK, "up")
 
     def serve(self) -> None:
-        """Start DHCP and DNS, and the way to the outside where it is wanted and there is one."""
+        """Start DHCP and DNS, the way to the host, and the one to the outside where it is wanted and there is one."""
         upstream = ["--no-resolv"]
         if self._spec.uplink and self._open_uplink():
             upstream.append(f"--server={_UPLINK_DNS}")
-        self._start(
-            *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
-            *("--inh-caps", _DNSMASQ_RIGHTS, "--ambient-caps", _DNSMASQ_RIGHTS, "--bounding-set", _DNSMASQ_RIGHTS),
-            *("--pdeathsig", "KILL", "dnsmasq", *self._dnsmasq_options(), *upstream),
-        )
+        self._refresh_hosts()
+        rights = ("--inh-caps", _DNSMASQ_RIGHTS, "--ambient-caps", _DNSMASQ_RIGHTS, "--bounding-set", _DNSMASQ_RIGHTS)
+        dnsmasq = self._enter((*_AS_NOBODY, *rights, "dnsmasq", *self._dnsmasq_options(), *upstream))
+        self._programs.start("dnsmasq", dnsmasq, [self.namespace])
+        self._lead_to_host()
+
+    def tend(self) -> None:
+        """Start again what ended, and take over what changed in the host's /etc/hosts."""
+        self._programs.tend()
+        if self._refresh_hosts():
+            self._programs.signal("dnsmasq", signal.SIGHUP)
+
+    @property
+    def _hosts_file(self) -> Path:
+        return Path(self._spec.run_dir) / "hosts"
+
+    def _refresh_hosts(self) -> bool:
+        """Write the names that dnsmasq answers; returns whether they changed."""
+        hosts = hosts_for_guest(_HOSTS.read_text() if _HOSTS.exists() else "", self._spec.gateway)
+        if hosts == self._hosts and self._hosts_file.exists():
+            return False
+        self._hosts = hosts
+        self._hosts_file.write_text(hosts)
+        return True
+
+    def _lead_to_host(self) -> None:
+        """Redirect the gateway's TCP ports, its own DNS apart, to a program in the host's network."""
+        gateway = self._spec.gateway
+        sent_here = ("-i", _LINK, "-d", gateway, "-p", "tcp", "!", "--dport", "53")
+        port = str(self._to_host.getsockname()[1])
+        self._run("iptables", "-t", "nat", "-A", "PREROUTING", *sent_here, "-j", "REDIRECT", "--to-ports", port)
+        descriptor = self._to_host.fileno()
+        arguments = (self._spec.name, gateway, str(self._spec.host_access_file), str(descriptor))
+        program = ("/usr/bin/python3", "-m", "portchain.guest.host_access", *arguments)
+        rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+        self._programs.start("host access", (*_AS_NOBODY, *rights, *program), [descriptor])
 
     def _dnsmasq_options(self) -> list[str]:
         spec = self._spec
+        names = ("host.docker.internal", "gateway.docker.internal", spec.gateway)
         return [
-            *("--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--no-hosts", "--pid-file="),
-            *("--user=", "--group=", f"--interface={_LINK}", "--bind-dynamic", "--no-ping", "--dhcp-authoritative"),
+            *(
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--log-facility=-",
+                "--pid-file=",
+                "--user=",
+                "--group=",
+            ),
+            *(f"--interface={_LINK}", "--bind-dynamic", "--no-ping", "--dhcp-authoritative"),
             *("--leasefile-ro", f"--dhcp-range={spec.address},{spec.address},1h"),
             *(f"--dhcp-option=option:router,{spec.gateway}", f"--dhcp-option=option:dns-server,{spec.gateway}"),
+            *("--no-hosts", f"--addn-hosts={self._hosts_file}"),
+            *("--local=/docker.internal/", f"--host-record={','.join(names)}"),
         ]
 
     def _open_uplink(self) -> bool:
@@ -73,19 +134,20 @@ class Gateway:
         namespace = Path(self._spec.run_dir) / "gateway.netns"
         namespace.touch()
         kernel.mount(f"/proc/self/fd/{self.namespace}", namespace, "", kernel.MS_BIND)
-        pasta = subprocess.Popen(
+        pasta = self._programs.start(
+            "pasta",
             [
                 *("setpriv", "--pdeathsig", "KILL", "pasta", "--foreground", "--quiet", "--runas", "0"),
                 *("--netns-only", "--netns", str(namespace), "--config-net", "--ipv4-only", "--ns-ifname", _UPLINK),
                 *("--address", _UPLINK_ADDRESS, "--netmask", "24", "--gateway", _UPLINK_GATEWAY, "--no-map-gw"),
                 *("--dns-forward", _UPLINK_DNS, "--no-dhcp", "-t", "none", "-u", "none", "-T", "none", "-U", "none"),
-            ]
+            ],
         )
-        self._programs.append(pasta)
         end = time.monotonic() + _UPLINK_DEADLINE
         while _UPLINK_ADDRESS not in self._run("ip", "-brief", "address"):
             if pasta.poll() is not None or time.monotonic() > end:
                 print(f"guest {self._spec.name}: no way to the outside from this host", file=sys.stderr, flush=True)
+                self._programs.end("pasta")
                 return False
             time.sleep(0.01)
         self._run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -94,14 +156,9 @@ class Gateway:
 
     def stop(self) -> None:
         """End the programs and let the namespace go."""
-        for program in self._programs:
-            program.terminate()
-        for program in self._programs:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.wait(2)
-                continue
-            program.kill()
-            program.wait()
+        self._programs.stop()
+        self._to_host.close()
+        self._hosts_file.unlink(missing_ok=True)
         os.close(self.namespace)
         namespace = Path(self._spec.run_dir) / "gateway.netns"
         if namespace.exists():
@@ -111,9 +168,6 @@ class Gateway:
 
     def _enter(self, command: tuple[str, ...]) -> list[str]:
         return ["nsenter", f"--net=/proc/self/fd/{self.namespace}", "--", *command]
-
-    def _start(self, *command: str) -> None:
-        self._programs.append(subprocess.Popen(self._enter(command), pass_fds=[self.namespace]))
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(

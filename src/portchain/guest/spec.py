@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+HOST_ACCESS_FILE = "host-access.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -75,6 +76,11 @@ class GuestSpec:
     def state_file(self) -> Path:
         """Where the supervisor writes what it runs."""
         return Path(self.run_dir) / "state.json"
+
+    @property
+    def host_access_file(self) -> Path:
+        """Where the ports of the host that the guest may reach are kept; read anew whenever it changes."""
+        return Path(self.disk).with_name(HOST_ACCESS_FILE)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GuestSpec:

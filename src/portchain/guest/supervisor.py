@@ -91,7 +91,7 @@ class Supervisor:
         try:
             holder = Holder(self._spec, self._groups, root, gateway)
             self._write_state(holder)
-            return self._watch(holder)
+            return self._watch(holder, gateway)
         finally:
             self._spec.state_file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ class Supervisor:
         half.rename(self._spec.state_file)
         _log(f"guest {self._spec.name}: running, first process {holder.init}")
 
-    def _watch(self, holder: Holder) -> Ending:
+    def _watch(self, holder: Holder, gateway: Gateway) -> Ending:
         """Wait until the holder has ended, serving what comes meanwhile."""
         asked_at: float | None = None
         while True:
@@ -124,6 +124,7 @@ class Supervisor:
             if asked_at is not None and time.monotonic() - asked_at > POWER_OFF_DEADLINE:
                 _log(f"guest {self._spec.name}: not off after {POWER_OFF_DEADLINE} s, killed")
                 _send(holder.init, signal.SIGKILL)
+            gateway.tend()
             for key, _ in self._selector.select(1.0):
                 if isinstance(key.data, TrimServer):
                     key.data.serve_one()

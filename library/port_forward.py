@@ -19,8 +19,8 @@ options:
     required: true
   listen:
     description:
-      - The host's end, such as C(:8081) for every address, C(127.0.0.1:8081) or C(unix:/path), the path being directly in
-        C(/run/portchain/<guest>).
+      - The host's end, such as C(:8081) for every address, C(127.0.0.1:8081) or C(unix:/path), the path being directly
+        in C(/run/portchain/<guest>).
     type: str
     required: true
   target:
@@ -80,7 +80,8 @@ forward:
   returned: success
   type: dict
   sample:
-    {"listen": "127.0.0.1:8081", "target": "127.0.0.1:8080", "protocol": "tcp", "proxy_protocol": "", "state": "present"}
+    {"listen": "127.0.0.1:8081", "target": "127.0.0.1:8080", "protocol": "tcp", "proxy_protocol": "",
+     "state": "present"}
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -93,12 +94,12 @@ from ansible.module_utils.portchain.forwarder.declare import (  # noqa: E402
     predict_conflicts,
     unexpose,
 )
-from ansible.module_utils.portchain.forwarder.plan import Plan, plan, read_forwards  # noqa: E402
+from ansible.module_utils.portchain.forwarder.plan import plan, read_forwards  # noqa: E402
 from ansible.module_utils.portchain.mapping.forward import Endpoint  # noqa: E402
 
 
-def steps_to(params: dict, rows: list) -> Plan:
-    """What has to be done; raises ValueError for what cannot be read, DeclareError where the port is not ours to change."""
+def before_and_after(params: dict, rows: list) -> tuple[list, list]:
+    """The forwards there; ValueError says what cannot be read, DeclareError that the port is not ours to change."""
     listen = Endpoint.parse(params["listen"], params["protocol"])
     for row in rows:
         if row["origin"] != "manual" and Endpoint.parse(row["listen"], row["protocol"]) == listen:
@@ -106,7 +107,12 @@ def steps_to(params: dict, rows: list) -> Plan:
             raise DeclareError(f"host: {listen.place} leads to {row['target']} for {owner}: change it there")
     current = [f for f in bound(row for row in rows if row["origin"] == "manual") if f.listen == listen]
     asked = {word: params[word] for word in ("listen", "target", "protocol", "proxy_protocol")}
-    return plan(current, read_forwards([asked] if params["state"] == "present" else []))
+    return current, read_forwards([asked] if params["state"] == "present" else [])
+
+
+def text(forwards: list) -> str:
+    """A line for each forward."""
+    return "".join(f"{f.listen} -> {f.target} {f.proxy_protocol}".rstrip() + "\n" for f in forwards)
 
 
 def main() -> None:
@@ -126,7 +132,8 @@ def main() -> None:
     control = RUN / module.params["guest"] / "control.sock"
     try:
         rows = listed(control, may_be_absent=module.check_mode)
-        steps = steps_to(module.params, rows)
+        before, after = before_and_after(module.params, rows)
+        steps = plan(before, after)
         if module.check_mode:
             predict_conflicts(steps)
         else:
@@ -136,16 +143,10 @@ def main() -> None:
                 expose(control, forward)
     except (ValueError, DeclareError) as error:
         module.fail_json(msg=str(error))
-    before = [row for row in rows if row["origin"] == "manual" and row["listen"] == module.params["listen"]]
     module.exit_json(
         changed=steps.changed,
         forward={key: module.params[key] for key in ("listen", "target", "protocol", "proxy_protocol", "state")},
-        diff={
-            "before": "".join(f"{row['listen']} -> {row['target']}\n" for row in before),
-            "after": "".join(f"{f.listen.place} -> {f.target.place}\n" for f in (*steps.open, *steps.retarget))
-            if steps.changed
-            else "".join(f"{row['listen']} -> {row['target']}\n" for row in before),
-        },
+        diff={"before": text(before), "after": text(after)},
     )
 
 

@@ -37,13 +37,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 forwards:
-  description: The forwards; C(origin) is system, declared or manual, C(state) is listening, waiting or failed.
+  description: The forwards; C(origin) is system, declared, manual or container; C(state) listening, waiting or failed.
   returned: success
   type: list
   elements: dict
   sample:
-    - {"listen": ":8080", "target": "127.0.0.1:8080", "protocol": "tcp", "origin": "declared", "state": "listening",
-       "connections": 2, "active": 0, "received": 154, "sent": 1268, "error": ""}
+    - {"listen": ":8080", "target": "127.0.0.1:8080", "protocol": "tcp", "proxy_protocol": "", "origin": "declared",
+       "owner": "declared", "state": "listening", "connections": 2, "active": 0, "received": 154, "sent": 1268,
+       "dropped": 0, "error": ""}
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402

@@ -34,8 +34,13 @@ options:
       protocol:
         description: The protocol of both.
         type: str
-        choices: [tcp]
+        choices: [tcp, udp]
         default: tcp
+      proxy_protocol:
+        description: The version of the PROXY protocol in which the target is told of each client; for tcp.
+        type: str
+        choices: ["", v1, v2]
+        default: ""
 attributes:
   check_mode:
     description: Says what would change, and which ports could not be listened on; the forwarder need not run yet.
@@ -64,8 +69,9 @@ forwards:
   type: list
   elements: dict
   sample:
-    - {"listen": ":8080", "target": "127.0.0.1:8080", "protocol": "tcp", "origin": "declared", "state": "waiting",
-       "connections": 0, "active": 0, "received": 0, "sent": 0, "error": ""}
+    - {"listen": ":8080", "target": "127.0.0.1:8080", "protocol": "tcp", "proxy_protocol": "", "origin": "declared",
+       "owner": "declared", "state": "waiting", "connections": 0, "active": 0, "received": 0, "sent": 0,
+       "dropped": 0, "error": ""}
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
@@ -82,13 +88,14 @@ from ansible.module_utils.portchain.forwarder.plan import plan, read_forwards  #
 FORWARD = {
     "listen": {"type": "str", "required": True},
     "target": {"type": "str", "required": True},
-    "protocol": {"type": "str", "choices": ["tcp"], "default": "tcp"},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    "proxy_protocol": {"type": "str", "choices": ["", "v1", "v2"], "default": ""},
 }
 
 
 def text(forwards: list) -> str:
     """A line for each forward."""
-    return "".join(sorted(f"{f.listen} -> {f.target}\n" for f in forwards))
+    return "".join(sorted(f"{f.listen} -> {f.target} {f.proxy_protocol}".rstrip() + "\n" for f in forwards))
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from rich.table import Table
 from . import daemon, unix_http
 from .forwarder.declare import DeclareError, expose, unexpose
 from .guest import manage
-from .mapping.forward import Endpoint, Forward
+from .mapping.forward import PROTOCOLS, PROXY_PROTOCOLS, Endpoint, Forward
 
 DEFAULT_GUEST = "linuxkit"
 _PROJECT = Path(__file__).parents[2]
@@ -105,13 +105,19 @@ def forwards(guest: str) -> list[dict[str, Any]]:
     return [{"guest": guest, **forward} for forward in found]
 
 
+def shown(forward: dict[str, Any]) -> tuple[str, str]:
+    """Its two ends; udp is written out."""
+    prefix = "udp:" if forward["protocol"] == "udp" else ""
+    return f"{prefix}{forward['listen']}", f"{prefix}{forward['target']}"
+
+
 def command_ps(options: argparse.Namespace) -> int:
     """The forwards."""
     found = [forward for name in chosen(options.guest) for forward in forwards(name)]
     table = make_table("GUEST", "LISTEN", "TARGET", "STATE", "CONNECTIONS", "RECEIVED", "SENT", "LAST ERROR")
     for one in found:
         table.add_row(
-            *(one["guest"], one["listen"], one["target"], one["state"], str(one["connections"])),
+            *(one["guest"], *shown(one), one["state"], str(one["connections"])),
             *(size(one["received"]), size(one["sent"]), one["error"] or "-"),
         )
     show(options.json, found, table)
@@ -124,9 +130,10 @@ def command_forward(options: argparse.Namespace) -> int:
     control = daemon.RUN / guest / "control.sock"
     try:
         if options.action == "add":
-            expose(control, Forward.parse(options.listen, options.target))
+            ends = options.listen, options.target
+            expose(control, Forward.parse(*ends, options.protocol, options.proxy_protocol))
         else:
-            unexpose(control, Endpoint.parse(options.listen))
+            unexpose(control, Endpoint.parse(options.listen, options.protocol))
     except ValueError as error:
         print(f"portchain: {error}", file=sys.stderr)
         return 2
@@ -215,9 +222,16 @@ def add_forward_actions(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action in ("add", "remove"):
         words = actions.add_parser(action, help=f"{action} a forward")
-        words.add_argument("listen", metavar="LISTEN", help="the host's end, such as :8081 or 127.0.0.1:8081")
+        words.add_argument("listen", metavar="LISTEN", help="the host's end: :8081, 127.0.0.1:8081, unix:/…")
+        words.add_argument("--protocol", choices=PROTOCOLS, default="tcp", help="of what names none; default: tcp")
         if action == "add":
-            words.add_argument("target", metavar="TARGET", help="the guest's end, such as 127.0.0.1:8080")
+            words.add_argument("target", metavar="TARGET", help="the guest's end: 127.0.0.1:8080, unix:/…")
+            words.add_argument(
+                "--proxy-protocol",
+                choices=[version for version in PROXY_PROTOCOLS if version],
+                default="",
+                help="tell the target of each client by a header of the PROXY protocol",
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

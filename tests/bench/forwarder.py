@@ -1,4 +1,4 @@
-"""The relay beside its peers, in one run: bulk throughput, keep-alive requests and new connections a second.
+"""The forwarder beside its peers, in one run: bulk throughput, requests, new connections and datagrams a second.
 
 Usage: python tests/bench/forwarder.py [ROUNDS]
 Each way leads from 127.0.0.1 to the same server: directly, through the forwarder, and through docker-proxy and socat
@@ -20,11 +20,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
-from portchain.channel.handoff import FROM_GUEST, Connection, Hello, Listen
-from portchain.forwarder.listener import close_listener, open_listener, open_unix_listener
-from portchain.mapping.forward import Endpoint
+from portchain.unix_http import request
 
 SECONDS = 1.0
 BLOCK = 256 * 1024
@@ -52,6 +51,20 @@ def answer(client: socket.socket) -> None:
                 client.sendall(REPLY)
         except OSError:
             return
+
+
+def serve_datagrams(sock: socket.socket) -> None:
+    """A reply for each; those that begin with B are counted, and C asks how many they were."""
+    buffer, count = bytearray(2048), 0
+    while True:
+        size, client = sock.recvfrom_into(buffer)
+        if buffer[0] == ord("B"):
+            count += 1
+        elif buffer[0] == ord("C"):
+            sock.sendto(b"%d" % count, client)
+            count = 0
+        else:
+            sock.sendto(memoryview(buffer)[:size], client)
 
 
 def connect(port: int) -> socket.socket:
@@ -96,10 +109,47 @@ def new_connections(port: int) -> float:
     return done / SECONDS
 
 
+def datagram_client(port: int) -> socket.socket:
+    """A client."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(1.0)
+    client.connect(("127.0.0.1", port))
+    return client
+
+
+def datagram_requests(port: int) -> float:
+    """Datagrams a second that were answered, of clients that wait for each answer."""
+    done, end = 0, time.monotonic() + SECONDS
+    with ExitStack() as stack:
+        clients = [stack.enter_context(datagram_client(port)) for _ in range(CONNECTIONS)]
+        while time.monotonic() < end:
+            for client in clients:
+                client.send(REQUEST)
+            for client in clients:
+                client.recv(len(REQUEST))
+            done += len(clients)
+    return done / SECONDS
+
+
+def datagram_stream(port: int) -> float:
+    """Datagrams a second that arrive, of one client that sends as fast as it can."""
+    block = b"B" * 1024
+    with datagram_client(port) as client:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            for _ in range(64):
+                client.send(block)
+        time.sleep(0.3)
+        client.send(b"C")
+        return int(client.recv(20)) / SECONDS
+
+
 MEASURES: dict[str, Callable[[int], float]] = {
     "bulk, Gbit/s": bulk,
     "keep-alive, requests/s": keep_alive,
     "new connections/s": new_connections,
+    "udp requests/s": datagram_requests,
+    "udp one way, datagrams/s": datagram_stream,
 }
 
 
@@ -122,31 +172,20 @@ def process(*command: str) -> Iterator[None]:
 
 @contextmanager
 def forwarder(target: int) -> Iterator[int]:
-    """The guest end, handed one listener."""
+    """The host's daemon and the guest's end."""
     main = "import sys; from portchain.guest.services.vpnkit_forwarder import main; main(sys.argv[1])"
-    with tempfile.TemporaryDirectory() as folder:
-        port, path = free_port(), Path(folder) / "forwarder.sock"
-        listener = open_listener(Endpoint("tcp", "127.0.0.1", port), os.getuid())
-        channel = open_unix_listener(path, os.getuid(), socket.SOCK_SEQPACKET)
-        with process(sys.executable, "-c", main, str(path)):
-            connection = Connection(channel.accept()[0], FROM_GUEST)
-            connection.receive()
-            connection.send(Hello())
-            connection.send(Listen("bench", f"tcp:127.0.0.1:{target}"), listener.fileno())
-            connection.receive()
-            threading.Thread(target=drain, args=(connection,), daemon=True).start()
-            yield port
-        close_listener(listener)
-        close_listener(channel)
-
-
-def drain(connection: Connection) -> None:
-    """Take in the counters."""
-    try:
-        while True:
-            connection.receive()
-    except (EOFError, OSError):
-        return
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        port, run, uid = free_port(), f"{folder}/run", str(os.getuid())
+        daemon = ("portchain.forwarder", "--guest", "bench", "--run-dir", run, "--state-dir", f"{folder}/state")
+        stack.enter_context(process(sys.executable, "-m", *daemon, "--owner", uid, "--guest-uid", uid))
+        stack.enter_context(process(sys.executable, "-c", main, f"{run}/host-services/forwarder.sock"))
+        ends = {"listen": f"127.0.0.1:{port}", "target": f"127.0.0.1:{target}"}
+        forwards = [{**ends, "protocol": protocol} for protocol in ("tcp", "udp")]
+        time.sleep(2.0)
+        status, answer = request(f"{run}/control.sock", "PUT", "/forwards", 10, forwards)
+        assert status == HTTPStatus.OK, answer
+        time.sleep(0.5)
+        yield port
 
 
 @contextmanager
@@ -155,7 +194,10 @@ def docker_proxy(program: str, target: int) -> Iterator[int]:
     port = free_port()
     ends = ("-host-ip", "127.0.0.1", "-host-port", str(port), "-container-ip", "127.0.0.1")
     script = 'exec "$0" "$@" 3>/dev/null'
-    with process("sh", "-c", script, program, "-proto", "tcp", *ends, "-container-port", str(target)):
+    with ExitStack() as stack:
+        for protocol in ("tcp", "udp"):
+            command = (program, "-proto", protocol, *ends, "-container-port", str(target))
+            stack.enter_context(process("sh", "-c", script, *command))
         time.sleep(0.5)
         yield port
 
@@ -182,6 +224,8 @@ def measure(ways: dict[str, int], rounds: int) -> dict[tuple[str, str], float]:
     for _ in range(rounds):
         for name, measured in MEASURES.items():
             for way, port in ways.items():
+                if way == "socat" and name.startswith("udp"):
+                    continue
                 found.setdefault((name, way), []).append(measured(port))
     return {key: statistics.median(values) for key, values in found.items()}
 
@@ -190,9 +234,15 @@ def main() -> int:
     """Print a line for each measure and way."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    server = multiprocessing.Process(target=serve, args=(listener,), daemon=True)
-    server.start()
     target = listener.getsockname()[1]
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind(("127.0.0.1", target))
+    servers = [
+        multiprocessing.Process(target=serve, args=(listener,), daemon=True),
+        multiprocessing.Process(target=serve_datagrams, args=(datagrams,), daemon=True),
+    ]
+    for server in servers:
+        server.start()
     with ExitStack() as stack:
         ways = {"direct": target, "forwarder": stack.enter_context(forwarder(target))}
         if proxy := find_docker_proxy():
@@ -201,9 +251,10 @@ def main() -> int:
             ways["socat"] = stack.enter_context(socat(program, target))
         medians = measure(ways, rounds)
         base = "docker-proxy" if proxy else "direct"
-    server.kill()
+    for server in servers:
+        server.kill()
     for name in MEASURES:
-        for way in ways:
+        for way in (way for way in ways if (name, way) in medians):
             value, ratio = medians[name, way], medians[name, way] / medians[name, base]
             print(f"{name:24} {way:14} {value:10.1f}   {ratio:5.2f} of {base}")
     return 0

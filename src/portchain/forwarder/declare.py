@@ -41,7 +41,8 @@ def declared(control: Path, may_be_absent: bool = False) -> list[dict[str, Any]]
 
 def bound(rows: Iterable[Mapping[str, Any]]) -> list[Forward]:
     """Those of the forwards listed that are listened on."""
-    return [Forward.parse(f["listen"], f["target"], f["protocol"]) for f in rows if f["state"] != "failed"]
+    words = ("listen", "target", "protocol", "proxy_protocol")
+    return [Forward.parse(*(row[word] for word in words)) for row in rows if row["state"] != "failed"]
 
 
 def declare(control: Path, forwards: Iterable[Forward]) -> list[dict[str, Any]]:
@@ -85,4 +86,4 @@ def _post(control: Path, verb: str, body: dict[str, str]) -> None:
     except OSError as error:
         raise DeclareError(f"host: no answer from the forwarder on {control}: {error}; is it running?") from error
     if status != HTTPStatus.OK:
-        raise DeclareError(f"host: {answer.decode(errors='replace')}")
+        raise DeclareError(f"host: {answer.decode(errors='replace').removeprefix('host: ')}")

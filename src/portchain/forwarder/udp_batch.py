@@ -31,7 +31,12 @@ _CMSG_HEADER = 16
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
+_SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
+_recvmmsg.argtypes = ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p
+_sendmmsg.argtypes = ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,14 @@ class Sent:
 
 
 class Batch:
-    """The slots. One for a thread: what is in them lasts until the next `receive`."""
+    """The slots. What is in one lasts until it is received into again."""
 
     def __init__(self) -> None:
         self._memory = bytearray(SLOTS * _SLOT)
         self._iovecs = bytearray(SLOTS * _IOVEC.size)
         self._messages = bytearray(SLOTS * _MESSAGE.size)
+        self._view = memoryview(self._memory)
+        self._messages_view = memoryview(self._messages)
         self._start = _address(self._memory)
         self._messages_start = _address(self._messages)
         self._heads: dict[View, list[bytes]] = {}
@@ -87,32 +94,36 @@ class Batch:
         self._heads[view] = heads
         self._empty[view] = b"".join(heads), b"".join(iovecs)
 
-    def receive(self, fd: int, view: View) -> list[int]:
-        """Read what waits, a packet a slot from the first on; the sizes of their data, -1 for one that was too long.
-
-        Raise OSError, BlockingIOError when nothing waits.
+    def receive(self, sock: socket.socket, view: View, first: int = 0, most: int = SLOTS) -> list[int]:
+        """Read what waits, at most ``most`` packets, a slot each from ``first`` on; the sizes of their data, -1 for one
+        that was too long. Raise OSError, BlockingIOError when nothing waits.
         """
-        self._messages[:], self._iovecs[:] = self._empty[view]
-        count = _libc.recvmmsg(fd, ctypes.c_void_p(self._messages_start), SLOTS, socket.MSG_DONTWAIT, None)
+        if most == 1 and view is CONNECTED:
+            return [sock.recv_into(self._data(first, view), flags=socket.MSG_DONTWAIT)]
+        messages, iovecs = self._empty[view]
+        chosen = slice(first * _MESSAGE.size, (first + most) * _MESSAGE.size)
+        self._messages[chosen] = messages[chosen]
+        self._iovecs[:] = iovecs
+        count = _recvmmsg(sock.fileno(), self._messages_start + chosen.start, most, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
-        sizes = _SIZES.iter_unpack(memoryview(self._messages)[: count * _MESSAGE.size])
+        sizes = _SIZES.iter_unpack(self._messages_view[chosen.start : chosen.start + count * _MESSAGE.size])
         return [-1 if flags & socket.MSG_TRUNC else size for flags, size in sizes]
 
-    def send(self, fd: int, view: View, packets: Sequence[tuple[int, int]]) -> Sent:
+    def send(self, sock: socket.socket, view: View, packets: Sequence[tuple[int, int]]) -> Sent:
         """Send slots, each with the size of its payload, without waiting: what finds no room is not sent."""
+        if len(packets) == 1 and not view.name:
+            return self._send_one(sock, view, *packets[0])
         heads, extra = self._heads[view], _PAYLOAD_AT - view.data_at
         for slot, size in packets:
             at = self._start + slot * _SLOT + view.data_at
             _IOVEC.pack_into(self._iovecs, slot * _IOVEC.size, at, size + extra)
         self._messages[: len(packets) * _MESSAGE.size] = b"".join([heads[slot] for slot, _ in packets])
-        at, lost, moved, error, again = 0, 0, 0, 0, True
+        fd, at, lost, moved, error, again = sock.fileno(), 0, 0, 0, 0, True
         while at < len(packets):
-            start = ctypes.c_void_p(self._messages_start + at * _MESSAGE.size)
-            flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-            count = _libc.sendmmsg(fd, start, len(packets) - at, flags)
+            count = _sendmmsg(fd, self._messages_start + at * _MESSAGE.size, len(packets) - at, _SEND_FLAGS)
             if count > 0:
-                moved += sum(size for _, size in packets[at : at + count])
+                moved += sum([size for _, size in packets[at : at + count]])
                 at, again = at + count, True
                 continue
             error = ctypes.get_errno()
@@ -122,6 +133,24 @@ class Batch:
             skipped = len(packets) - at if error in _FULL or error in _GONE else 1
             at, lost, again = at + skipped, lost + skipped, True
         return Sent(len(packets) - lost, moved, error)
+
+    def _send_one(self, sock: socket.socket, view: View, slot: int, size: int) -> Sent:
+        data = self._data(slot, view)[: size + _PAYLOAD_AT - view.data_at]
+        refused = 0
+        for _ in range(2):
+            try:
+                sock.send(data, _SEND_FLAGS)
+            except ConnectionRefusedError:  # an earlier datagram's
+                refused = errno.ECONNREFUSED
+            except OSError as error:
+                return Sent(0, 0, error.errno or 0)
+            else:
+                return Sent(1, size, refused)
+        return Sent(0, 0, refused)
+
+    def _data(self, slot: int, view: View) -> memoryview:
+        start = slot * _SLOT
+        return self._view[start + view.data_at : start + _PAYLOAD_AT + LARGEST]
 
     def peer(self, slot: int, view: View) -> bytes:
         """Whom the packet came from, and the local address it was sent to."""
@@ -150,6 +179,3 @@ def _address(memory: bytearray) -> int:
 def _error() -> OSError:
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number))
-
-
-batch = Batch()

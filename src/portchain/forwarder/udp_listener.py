@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import socket
 import time
 
 from .listener import DATAGRAM_BUFFER
-from .udp_batch import ID, PAIR, PEER, batch
+from .udp_batch import ID, PAIR, PEER, Batch
 from .udp_clients import IDLE_SECONDS, Recent, answer_to
 
-log = logging.getLogger(__name__)
+_batch = Batch()
 
 
 class UdpListener:
@@ -77,10 +76,10 @@ class UdpListener:
     def _from_clients(self, pair: socket.socket) -> None:
         now = time.monotonic()
         with contextlib.suppress(OSError):
-            sizes = batch.receive(self._sock.fileno(), self._view)
+            sizes = _batch.receive(self._sock, self._view)
             for slot in range(len(sizes)):
-                batch.set_id(slot, self._id_of(batch.peer(slot, self._view), now))
-            sent = batch.send(pair.fileno(), PAIR, list(enumerate(sizes)))
+                _batch.set_id(slot, self._id_of(_batch.peer(slot, self._view), now))
+            sent = _batch.send(pair, PAIR, list(enumerate(sizes)))
             self.dropped += len(sizes) - sent.packets
 
     def _id_of(self, peer: bytes, now: float) -> int:
@@ -96,7 +95,7 @@ class UdpListener:
     def _from_guest(self, pair: socket.socket) -> None:
         now = time.monotonic()
         try:
-            sizes = batch.receive(pair.fileno(), PAIR)
+            sizes = _batch.receive(pair, PAIR)
         except OSError:
             return
         packets = []
@@ -104,14 +103,14 @@ class UdpListener:
             if size == 0:
                 self.guest_lost()
                 break
-            known = self._clients.use(self._peers.get(batch.id(slot), b""), now) if size >= ID.size else None
+            known = self._clients.use(self._peers.get(_batch.id(slot), b""), now) if size >= ID.size else None
             if known:
-                batch.set_peer(slot, self._view, known[1])
+                _batch.set_peer(slot, self._view, known[1])
                 packets.append((slot, size - ID.size))
             else:
                 self.dropped += 1
         if packets:
-            sent = batch.send(self._sock.fileno(), self._view, packets)
+            sent = _batch.send(self._sock, self._view, packets)
             self.dropped += len(packets) - sent.packets
 
     def _leave(self, client: tuple[int, bytes]) -> None:

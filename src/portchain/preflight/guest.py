@@ -136,7 +136,8 @@ def _allow(policy: Policy, endpoint: Endpoint) -> None:
 
 
 def _forward(words: Mapping[str, Any]) -> Forward:
-    return Forward.parse(words.get("listen", ""), words.get("target", ""), words.get("protocol") or "tcp")
+    ends = words.get("listen", ""), words.get("target", ""), words.get("protocol") or "tcp"
+    return Forward.parse(*ends, words.get("proxy_protocol") or "")
 
 
 def _guest_subnet(text: str) -> None:

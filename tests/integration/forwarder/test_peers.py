@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portchain.forwarder.declare import bound, expose, listed, unexpose
+from portchain.mapping.forward import Forward
 from portchain.unix_http import request
 
-from .conftest import Host, Server, ask, connect, echo, eventually, free_port
+from .conftest import Host, RefusedError, Server, ask, connect, echo, eventually, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 
@@ -118,3 +121,124 @@ def test_metrics_count_connections_and_bytes(host: Host, server: Make) -> None:
     assert sample("sent_bytes_total") == 4
     assert sample("connections_total") == 1
     assert sample("up") == 1
+
+
+@pytest.fixture
+def datagrams() -> Iterator[socket.socket]:
+    """Where datagrams are to arrive."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def test_datagrams_by_hand_in_both_words(host: Host, datagrams: socket.socket) -> None:
+    number = datagrams.getsockname()[1]
+    one, other = free_port(), free_port()
+    gvproxys = {"local": f"127.0.0.1:{one}", "remote": f"127.0.0.1:{number}", "protocol": "udp"}
+    vpnkits = {"proto": "udp", "out_ip": "127.0.0.1", "out_port": other, "in_ip": "127.0.0.1", "in_port": number}
+    assert call(host, "POST", "/services/forwarder/expose", gvproxys) == (200, "")
+    assert call(host, "PUT", "/forwards/expose/port", vpnkits) == (200, "")
+    for port in (one, other):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"%d" % port, ("127.0.0.1", port))
+            assert datagrams.recv(10) == b"%d" % port
+    assert gvproxys in host.control("GET", "/services/forwarder/all")
+    assert vpnkits in host.control("GET", "/forwards/list")
+    gone = {"local": gvproxys["local"], "protocol": "tcp"}
+    assert call(host, "POST", "/services/forwarder/unexpose", gone)[0] == 500, "tcp is another"
+    assert call(host, "POST", "/services/forwarder/unexpose", {**gone, "protocol": "udp"}) == (200, "")
+    assert call(host, "DELETE", "/forwards/unexpose/port", vpnkits) == (200, "")
+    assert host.control("GET", "/forwards/list") == []
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("out_ip", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_port_0_is_any_free_one_and_is_listed(host: Host, proto: str, out_ip: str) -> None:
+    forward = {"proto": proto, "out_ip": out_ip, "out_port": 0, "in_ip": "127.0.0.1", "in_port": 9}
+    for _ in range(2):
+        assert call(host, "PUT", "/forwards/expose/port", forward) == (200, "")
+    listed = host.control("GET", "/forwards/list")
+    assert [{**one, "out_port": 0} for one in listed] == [forward, forward]
+    ports = {one["out_port"] for one in listed}
+    assert len(ports - {0}) == 2
+    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+    for port in ports:
+        family = socket.AF_INET6 if ":" in out_ip else socket.AF_INET
+        with socket.socket(family, kind) as taken, pytest.raises(OSError, match="in use"):
+            taken.bind((out_ip, port))
+
+
+def test_pipes_lead_from_the_guests_directory_on_the_host(host: Host, tmp_path: Path) -> None:
+    inside = tmp_path / "inside.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(5)
+        listener.bind(str(inside))
+        listener.listen()
+        pipe = {"proto": "unix", "out_path": str(host.run / "app.sock"), "in_path": str(inside)}
+        for method in ("PUT", "POST"):
+            assert call(host, method, "/forwards/expose/pipe", pipe) == (200, "")
+        assert host.control("GET", "/forwards/list") == [pipe]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(pipe["out_path"])
+            client.sendall(b"through")
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(7, socket.MSG_WAITALL) == b"through"
+    assert call(host, "POST", "/forwards/unexpose/pipe", pipe) == (200, "")
+    assert not Path(pipe["out_path"]).exists()
+
+
+def test_gvproxys_unix_leads_to_tcp(host: Host, server: Make) -> None:
+    path, target = str(host.run / "web.sock"), place(server(echo))
+    forward = {"local": path, "remote": f"tcp://{target}", "protocol": "unix"}
+    assert call(host, "POST", "/services/forwarder/expose", forward) == (200, "")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(path)
+        client.sendall(b"ping")
+        assert client.recv(4, socket.MSG_WAITALL) == b"ping"
+    assert [one["remote"] for one in host.control("GET", "/services/forwarder/all")] == [f"tcp:{target}"]
+    host.kill_daemon()
+    host.start_daemon()
+    assert call(host, "POST", "/services/forwarder/unexpose", {"local": path, "protocol": "unix"}) == (200, "")
+
+
+@pytest.mark.parametrize("name", ["/tmp/app.sock", "{run}/host-services/app.sock", "{run}/../app.sock", "{run}/.."])
+def test_a_socket_elsewhere_on_the_host_is_refused_by_the_rule(host: Host, name: str) -> None:
+    path = name.format(run=host.run)
+    body = {"proto": "unix", "out_path": path, "in_path": "/x"}
+    status, text = call(host, "PUT", "/forwards/expose/pipe", body)
+    assert status == 400
+    assert f"a unix socket is listened on directly inside {host.run}, nowhere else" in text
+
+
+@pytest.mark.parametrize("name", ["control.sock", "mine.txt", "link.sock"])
+def test_what_is_there_already_is_left_alone(host: Host, name: str, tmp_path: Path) -> None:
+    (host.run / "mine.txt").write_text("mine")
+    (host.run / "link.sock").symlink_to(tmp_path / "elsewhere.sock")
+    forward = {"listen": f"unix:{host.run / name}", "target": "127.0.0.1:1"}
+    with pytest.raises(RefusedError, match="is there already"):
+        host.control("PUT", "/forwards", [forward])
+    body = {"proto": "unix", "out_path": str(host.run / name), "in_path": "/x"}
+    assert "is there already" in call(host, "PUT", "/forwards/expose/pipe", body)[1]
+    assert (host.run / "mine.txt").read_text() == "mine"
+    assert host.control("GET", "/forwards/list") == []
+
+
+def test_a_unix_target_and_the_proxy_protocol_are_read_back(host: Host) -> None:
+    port = free_port()
+    forward = Forward.parse(f"127.0.0.1:{port}", "unix:/run/x.sock", proxy_protocol="v2")
+    expose(host.run / "control.sock", forward)
+    assert bound(row for row in listed(host.run / "control.sock") if row["origin"] == "manual") == [forward]
+    unexpose(host.run / "control.sock", forward.listen)
+    assert host.control("GET", "/services/forwarder/all") == []
+
+
+def test_by_hand_is_told_who_has_the_port(host: Host, server: Make) -> None:
+    port = free_port()
+    host.serve((f"127.0.0.1:{port}", str(server(echo).target)))
+    for local in (f":{port}", f"0.0.0.0:{port}"):
+        text = call(host, "POST", "/services/forwarder/expose", {"local": local, "remote": "127.0.0.1:1"})[1]
+        assert f"listen tcp 0.0.0.0:{port}: bind: address already in use: 127.0.0.1:{port} is forwarded to" in text
+        assert text.endswith("(declared)")

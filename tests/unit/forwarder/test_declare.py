@@ -22,6 +22,6 @@ def test_a_port_in_use_is_foretold_in_dockers_words() -> None:
 
 
 def test_what_could_not_be_bound_is_not_there() -> None:
-    listed = {"listen": ":1", "target": "127.0.0.1:1", "protocol": "tcp"}
+    listed = {"listen": ":1", "target": "127.0.0.1:1", "protocol": "tcp", "proxy_protocol": ""}
     assert bound([{**listed, "state": "failed"}]) == []
     assert bound([{**listed, "state": "waiting"}]) == [Forward.parse(":1", "127.0.0.1:1")]

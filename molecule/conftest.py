@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ def seed() -> dict[str, Any]:
     return facts
 
 
+@cache
+def guests(inventory: str) -> list[str]:
+    """The names of the inventory's guests."""
+    found: list[str] = AnsibleRunner(inventory).get_hosts("guests")
+    return found
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Have each test run for every guest of the inventory."""
     if "guest_name" in metafunc.fixturenames:
         inventory = metafunc.config.getoption("--ansible-inventory")
-        metafunc.parametrize("guest_name", AnsibleRunner(inventory).get_hosts("guests"), scope="session")
+        metafunc.parametrize("guest_name", guests(inventory), scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,97 @@
+"""docker-compose 1.29 and docker compose 2: scale over a range, up again, down again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from probing import Run, answered, datagram, free_ports, refused
+
+REPLICAS = 3
+
+
+class Project:
+    """A compose project: ``web`` scales over a range of host ports, ``one`` has an explicit and a random one."""
+
+    def __init__(self, compose: Run, engine: Any, folder: Path, image: str) -> None:
+        self.engine = engine
+        self.range = free_ports(REPLICAS + 2)
+        (self.explicit,) = free_ports()
+        services = {
+            "web": {"ports": [f"{self.range[0]}-{self.range[-1]}:7000"]},
+            "one": {"ports": [f"{self.explicit}:7000", "127.0.0.1::7000/udp"]},
+        }
+        definition = {
+            "version": "3.3",
+            "services": {name: {"image": image, "stop_signal": "SIGKILL", **s} for name, s in services.items()},
+        }
+        self.file = folder / "compose.json"
+        self.file.write_text(json.dumps(definition))
+        self._compose = compose
+
+    def __call__(self, *words: str) -> str:
+        """What the command prints."""
+        return self._compose("--file", str(self.file), *words).stdout
+
+    def up(self) -> None:
+        """All services up, as many of ``web`` as are wanted."""
+        self("up", "--detach", "--scale", f"web={REPLICAS}")
+
+    def containers(self) -> dict[str, Any]:
+        """The project's containers by id."""
+        found = self.engine.containers.list(all=True, filters={"label": "com.docker.compose.project=fleet"})
+        return {container.id: container for container in found}
+
+    def port(self, service: str, index: int = 1) -> int:
+        """The host port that ``port`` tells."""
+        return int(self("port", "--index", str(index), service, "7000").strip().rpartition(":")[2])
+
+
+@pytest.fixture
+def project(compose: Run, engine: Any, tmp_path: Path, image: str) -> Project:
+    """A project that is not up yet."""
+    return Project(compose, engine, tmp_path, image)
+
+
+def test_replicas_share_a_range_of_host_ports(project: Project) -> None:
+    project.up()
+    ports = {project.port("web", index + 1) for index in range(REPLICAS)}
+    assert len(ports) == REPLICAS
+    assert ports < set(project.range)
+    for port in (*ports, project.explicit):
+        answered(port)
+    udp = int(project("port", "--protocol", "udp", "one", "7000").strip().rpartition(":")[2])
+    assert datagram(udp, b"hello") == b"hello"
+    shown = project("ps")
+    assert all(f":{port}->7000/tcp" in shown for port in ports)
+
+
+def test_a_second_up_recreates_nothing(project: Project) -> None:
+    project.up()
+    before = project.containers()
+    project.up()
+    after = project.containers()
+    assert before.keys() == after.keys()
+    assert {c.attrs["State"]["StartedAt"] for c in before.values()} == {
+        c.attrs["State"]["StartedAt"] for c in after.values()
+    }
+
+
+def test_scaling_down_gives_ports_back_and_up_takes_them_again(project: Project) -> None:
+    project.up()
+    project("up", "--detach", "--scale", "web=1")
+    (kept,) = [port for port in project.range if not refused(port)]
+    answered(kept)
+    project.up()
+    assert len([port for port in project.range if not refused(port)]) == REPLICAS
+
+
+def test_down_and_up_again(project: Project) -> None:
+    for _ in range(2):
+        project.up()
+        answered(project.explicit)
+        project("down")
+        assert not project.containers()
+        assert all(refused(port) for port in (*project.range, project.explicit))

@@ -1,0 +1,145 @@
+"""Talking to the probe, a server in a container whose clients say how they want to be treated: see its own usage."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+DEADLINE = 10.0
+PORT = "7000/tcp"
+UDP_PORT = "7000/udp"
+UDP_MOST = 65507  # bytes in one datagram over IPv4
+# Beyond the reach of random ports: those of the host's publications, and those that kernels give to clients.
+_ports = itertools.count(20000)
+
+
+def free_ports(count: int = 1) -> list[int]:
+    """Host ports that nobody holds and no other test is given, one after the other."""
+    while True:
+        found = [next(_ports) for _ in range(count)]
+        if not {int(place.rpartition(":")[2]) for _, place in listeners()} & set(found):
+            return found
+
+
+def free_port() -> int:
+    """A host port that nobody holds and no other test is given."""
+    return free_ports()[0]
+
+
+def wait_for(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Poll until ``condition`` holds; returns what it returned."""
+    end = time.monotonic() + deadline
+    while True:
+        try:
+            found = condition()
+        except (OSError, ValueError, docker.errors.APIError):
+            found = None
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {deadline} s: {what}"
+        time.sleep(0.05)
+
+
+def connect(port: int, address: str = "127.0.0.1") -> socket.socket:
+    """A TCP client."""
+    return socket.create_connection((address, port), timeout=DEADLINE)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """All that comes until the end of stream."""
+    found = bytearray()
+    while data := client.recv(65536):
+        found += data
+    return bytes(found)
+
+
+def ask(port: int, request: bytes = b"page\n", address: str = "127.0.0.1") -> bytes:
+    """What the probe replies to ``request`` and the end of stream after it."""
+    with connect(port, address) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return read_all(client)
+
+
+def answers(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether a probe replies; False where it is refused or reset."""
+    try:
+        return ask(port, b"echo\nhello", address) == b"hello"
+    except ConnectionError:
+        return False
+
+
+def answered(port: int, address: str = "127.0.0.1", deadline: float = DEADLINE) -> None:
+    """Wait until a probe replies: the port is there at once, the server behind it needs a moment to start."""
+    wait_for(lambda: answers(port, address), f"an answer at {address}:{port}", deadline)
+
+
+def datagram(port: int, data: bytes, address: str = "127.0.0.1", tries: int = 20) -> bytes:
+    """The reply to a datagram, sent again while the server may still be starting; raises TimeoutError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.connect((address, port))
+        client.settimeout(DEADLINE / tries)
+        for _ in range(tries):
+            try:
+                client.send(data)
+                return client.recv(65536)
+            except (TimeoutError, ConnectionRefusedError):
+                time.sleep(0.05)
+    raise TimeoutError(f"no reply from udp {address}:{port}")
+
+
+def refused(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether nothing listens there."""
+    try:
+        connect(port, address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def listeners() -> set[tuple[str, str]]:
+    """What the machine listens on, as its kernel says: protocol and ``address:port``."""
+    found = subprocess.run(["ss", "-Hlntu"], capture_output=True, text=True, timeout=DEADLINE, check=True)
+    rows = (line.split() for line in found.stdout.splitlines())
+    return {(row[0], row[4]) for row in rows}
+
+
+def host_port(container: Container, key: str = PORT) -> int:
+    """The port of the host that is shown for a container's port."""
+    container.reload()
+    return int(container.ports[key][0]["HostPort"])
+
+
+@contextmanager
+def cleaned(engine: docker.DockerClient) -> Iterator[None]:
+    """Containers, networks and volumes that are made meanwhile are removed at the end."""
+    before = {c.id for c in engine.containers.list(all=True)}, {n.id for n in engine.networks.list()}
+    try:
+        yield
+    finally:
+        for container in engine.containers.list(all=True, ignore_removed=True):
+            if container.id not in before[0]:
+                remove(container)
+        for network in engine.networks.list():
+            if network.id not in before[1]:
+                network.remove()
+
+
+def remove(container: Container) -> None:
+    """Remove a container, whatever it does and whether or not it is still there."""
+    try:
+        container.remove(force=True, v=True)
+    except (docker.errors.NotFound, docker.errors.APIError) as error:
+        if error.status_code not in (404, 409):
+            raise

@@ -34,12 +34,10 @@ async def request(path: str, method: str, url: str, body: bytes | None = None, s
 async def get_json(path: str, url: str, seconds: float = SECONDS) -> Any:
     """The JSON that ``url`` has. Raise OSError, also for any status but 200."""
     response = await request(path, "GET", url, seconds=seconds)
-    try:
-        if response.status == 200:
-            return response.parsed()
-    except ValueError as error:
-        raise OSError(f"{path}: GET {url}: no JSON: {error}") from error
-    raise OSError(f"{path}: GET {url}: {_told(response)}")
+    with _named(f"{path}: GET {url}"):
+        if response.status != 200:
+            raise OSError(_told(response))
+        return response.parsed()
 
 
 @asynccontextmanager
@@ -106,7 +104,7 @@ def _named(where: str) -> Iterator[None]:
         yield
     except TimeoutError:
         raise TimeoutError(f"{where}: no answer in time") from None
-    except (OSError, ProtocolError, ValueError) as error:
+    except (OSError, ProtocolError, ValueError, RecursionError) as error:
         raise OSError(f"{where}: {error}") from error
 
 

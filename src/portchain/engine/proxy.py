@@ -17,7 +17,8 @@ from .stream import Hangups, LostError, Stream, dial_unix
 __all__ = ["Proxy", "dial_unix"]
 
 HEAD_SECONDS = 30.0
-RETRY_SECONDS = 0.1  # between tries to accept while descriptors or memory are short
+MAX_CLIENTS = 1024  # of one listener, two descriptors each, so that those of another are not kept out
+RETRY_SECONDS = 0.5  # between tries to accept while descriptors or memory are short
 
 _LISTENER_GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
@@ -42,7 +43,10 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, listener: socket.socket) -> None:
-        """Serve the clients of this listening unix socket until `close`; the socket remains the caller's."""
+        """Serve the clients of this listening unix socket until `close`, MAX_CLIENTS at once while others wait.
+
+        The socket remains the caller's.
+        """
         listener.setblocking(False)
         self._start(self._accept(listener))
 
@@ -54,22 +58,26 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._hangups.close()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self, listener: socket.socket) -> None:
+        places = asyncio.Semaphore(MAX_CLIENTS)
         while True:
+            await places.acquire()
             try:
                 client, _ = await asyncio.get_running_loop().sock_accept(listener)
             except OSError as error:
                 log.warning("host: cannot accept on %s: %s", listener, error)
                 if error.errno in _LISTENER_GONE:
                     return
+                places.release()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._start(self._serve(client))
+                self._start(self._serve(client)).add_done_callback(lambda _: places.release())
 
     async def _serve(self, sock: socket.socket) -> None:
         client, link = Stream(sock, "host: the client"), Link(self._dial)

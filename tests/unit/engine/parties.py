@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -14,7 +15,16 @@ from portchain.engine.exchange import Handler
 from portchain.engine.proxy import Proxy, dial_unix
 
 SECONDS = 10.0
+GET = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
+LAST = b"GET /_ping HTTP/1.1\r\nConnection: close\r\n\r\n"
+CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def message(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d\r\n" % len(body) in head
+    return int(head.split()[1]), json.loads(body)["message"]
 
 
 class Peer:
@@ -81,6 +91,22 @@ class Scene:
 
     async def ask(self, data: bytes) -> bytes:
         return await (await self.client()).ask(data)
+
+
+async def obliging(peer: Peer) -> None:
+    """Answers every request without a body, in its own words, and closes when asked to."""
+    while head := await peer.head():
+        target = head.split()[1]
+        last = b"Connection: close" in head
+        close = b"Connection: close\r\n" if last else b""
+        await peer.put(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (close, len(target), target))
+        if last:
+            return
+
+
+async def silent(peer: Peer) -> None:
+    """Hears the client out."""
+    await peer.rest()
 
 
 @asynccontextmanager

@@ -47,6 +47,7 @@ async def test_a_request_has_its_body_and_any_status():
         (JSON[:-1], "middle of a body"),
         (JSON[:-2] + b"!\n", "Expecting value"),
         (b'HTTP/1.1 404 Not Found\r\n\r\n{"message": "no such thing"}', "404 no such thing"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000 + b"\n", "recursion"),
         (b"HTTP/1.1 500 Oh\r\n\r\nplain", "500 plain"),
     ],
 )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .parties import Peer, in_loop, scene
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("first", ["client", "engine"])
+@in_loop
+async def test_a_hijacked_connection_is_raw_and_half_closed_each_way(head, first):
+    heard = []
+
+    async def engine(peer: Peer) -> None:
+        await peer.head()
+        await peer.put(head + b"early")
+        if first == "engine":
+            await peer.put(b"late")
+            peer.end()
+            heard.append(await peer.rest())
+        else:
+            heard.append(await peer.rest())
+            await peer.put(b"late")
+
+    async with scene(engine) as stage:
+        client = await stage.client()
+        await client.put(b"POST /containers/x/attach HTTP/1.1\r\n\r\nGET / ")
+        assert await client.head() == head
+        if first == "engine":
+            assert await client.rest() == b"earlylate"
+            await client.put(b"\r\n\r\n0\r\n\r\n")
+            client.end()
+            await asyncio.sleep(0.05)
+        else:
+            await client.put(b"\r\n\r\n0\r\n\r\n")
+            client.end()
+            assert await client.rest() == b"earlylate"
+        assert heard == [b"GET / \r\n\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+@in_loop
+async def test_what_was_written_before_leaving_a_hijacked_connection_arrives(half_closed):
+    heard = asyncio.get_running_loop().create_future()
+
+    async def engine(peer: Peer) -> None:
+        await peer.head()
+        await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+        await asyncio.sleep(0.05)
+        heard.set_result(await peer.rest())
+
+    async with scene(engine) as stage:
+        client = await stage.client()
+        await client.put(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
+        await client.head()
+        await client.put(b"x" * 500_000)
+        if half_closed:
+            client.end()
+        client.close()
+        assert await heard == b"x" * 500_000
+
+
+@in_loop
+async def test_a_client_of_a_hijacked_connection_sees_the_engine_leave():
+    async def engine(peer: Peer) -> None:
+        await peer.head()
+        await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\nbye")
+
+    async with scene(engine) as stage:
+        client = await stage.client()
+        assert (await client.ask(b"POST /session HTTP/1.1\r\n\r\n")).endswith(b"bye")
+        with pytest.raises(ConnectionError):
+            for _ in range(200):
+                await client.put(b"x")
+                await asyncio.sleep(0.01)

@@ -182,6 +182,51 @@ def server() -> Iterator[Callable[[Callable[[socket.socket], None]], Server]]:
         each.close()
 
 
+Answer = Callable[[bytes], bytes | None]
+
+
+class UdpServer:
+    """Answers each datagram; with ``answer`` giving None it does not."""
+
+    def __init__(self, answer: Answer, address: str = "127.0.0.1") -> None:
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+        self._sock.bind((address, 0))
+        self.target = f"udp:{address}:{self._sock.getsockname()[1]}"
+        self.peers: list[tuple[str, int]] = []
+        self._answer = answer
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data, peer = self._sock.recvfrom(70_000)
+                if data == b"stop":
+                    self._sock.close()
+                self.peers.append(peer)
+                reply = self._answer(data)
+                if reply is not None:
+                    self._sock.sendto(reply, peer)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.sendto(b"stop", self._sock.getsockname())
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], UdpServer]]:
+    """Make servers that end with the test."""
+    servers: list[UdpServer] = []
+
+    def make(answer: Answer) -> UdpServer:
+        servers.append(UdpServer(answer))
+        return servers[-1]
+
+    yield make
+    for each in servers:
+        each.close()
+
+
 def echo(connection: socket.socket) -> None:
     """Send back what comes, until the client ends."""
     with contextlib.suppress(ConnectionError):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from .conftest import DEADLINE, Host, eventually
+from .conftest import DEADLINE, Answer, Host, UdpServer, eventually
 
 LARGEST = 65507
-Answer = Callable[[bytes], bytes | None]
 
 
 def free_udp_port() -> int:
@@ -22,48 +20,6 @@ def free_udp_port() -> int:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(("::", 0))
         return int(sock.getsockname()[1])
-
-
-class UdpServer:
-    """Answers each datagram; with ``answer`` giving None it does not."""
-
-    def __init__(self, answer: Answer, address: str = "127.0.0.1") -> None:
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
-        self._sock.bind((address, 0))
-        self.target = f"udp:{address}:{self._sock.getsockname()[1]}"
-        self.peers: list[tuple[str, int]] = []
-        self._answer = answer
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data, peer = self._sock.recvfrom(70_000)
-                if data == b"stop":
-                    self._sock.close()
-                self.peers.append(peer)
-                reply = self._answer(data)
-                if reply is not None:
-                    self._sock.sendto(reply, peer)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._sock.sendto(b"stop", self._sock.getsockname())
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], UdpServer]]:
-    """Make servers that end with the test."""
-    servers: list[UdpServer] = []
-
-    def make(answer: Answer) -> UdpServer:
-        servers.append(UdpServer(answer))
-        return servers[-1]
-
-    yield make
-    for each in servers:
-        each.close()
 
 
 Make = Callable[[Answer], UdpServer]

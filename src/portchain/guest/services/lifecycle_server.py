@@ -1,4 +1,7 @@
-"""lifecycle-server: run the engine, containerd first and dockerd on it, and end when either ends."""
+"""lifecycle-server: run the engine, containerd first and dockerd on it, and end when either ends.
+
+Answers on its socket, over HTTP: GET /ping, and GET /host-network/listeners with the rows of `HostNetwork`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
+from ...forwarder.control import Answer, ControlServer
+from .diagnosticsd import listen
+from .host_network import HostNetwork
+
 CONTAINERD_SOCKET = Path("/var/run/desktop-containerd/containerd.sock")
+_SOCKET = Path("/run/guest-services/lifecycle-server.sock")
 _OPTIONS = Path("/etc/portchain/guest.json")
 _DEADLINE = 30.0
 
@@ -44,6 +55,32 @@ def dockerd_command(gateway: str) -> list[str]:
     ]
 
 
+class Api:
+    """What the socket answers."""
+
+    def __init__(self, host_network: HostNetwork) -> None:
+        self._routes: dict[tuple[str, str], Callable[[bytes], object]] = {
+            ("GET", "/ping"): lambda _: "OK",
+            ("GET", "/host-network/listeners"): lambda _: host_network.rows(),
+        }
+
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answer one request; called from any thread."""
+        route = self._routes.get((method, path))
+        if route is None:
+            return HTTPStatus.NOT_FOUND, {"message": f"lifecycle-server: no {method} {path}"}
+        try:
+            return HTTPStatus.OK, route(body)
+        except OSError as error:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, {"message": str(error)}
+
+
+def serve(api: Api) -> None:
+    """Answer on the socket from now on, in the background."""
+    server = ControlServer(listen(_SOCKET), api.answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 def start(name: str, command: list[str]) -> subprocess.Popen[bytes]:
     """Run ``command`` with its output in the log ``name``."""
     return subprocess.Popen(["/usr/bin/logwrite", "-n", name, *command])
@@ -73,6 +110,7 @@ def supervise(processes: list[subprocess.Popen[bytes]]) -> int:
 
 def main() -> int:
     """Run the engine."""
+    serve(Api(HostNetwork()))
     gateway = json.loads(_OPTIONS.read_text())["gateway"]
     for stale in (CONTAINERD_SOCKET, Path("/run/desktop/docker.pid")):
         stale.unlink(missing_ok=True)

@@ -27,6 +27,18 @@ def bound(container: Any, key: str = "7000/tcp") -> list[tuple[str, int]]:
     return [end for end in ends if ":" not in end[0]]
 
 
+def context(files: dict[str, bytes]) -> io.BytesIO:
+    """An archive of files."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as out:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            out.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    return archive
+
+
 def test_ports_as_a_number(probe: Probe) -> None:
     port = free_port()
     assert bound(probe(ports={"7000/tcp": port})) == [("0.0.0.0", port)]
@@ -197,8 +209,9 @@ def test_build_from_a_file_object(engine: docker.DockerClient, image: str) -> No
 
 
 def test_save_and_load(engine: docker.DockerClient, image: str) -> None:
-    recipe = io.BytesIO(b"FROM scratch\nLABEL kind=empty\n")
-    built, _ = engine.images.build(fileobj=recipe, tag="empty:1", rm=True)
+    built, _ = engine.images.build(
+        fileobj=context({"Dockerfile": b"FROM scratch\nCOPY . /\n"}), custom_context=True, tag="empty:1"
+    )
     saved = b"".join(built.save(named=True))
     engine.images.remove("empty:1")
     (loaded,) = engine.images.load(saved)
@@ -208,11 +221,7 @@ def test_save_and_load(engine: docker.DockerClient, image: str) -> None:
 
 def test_archives_both_ways(probe: Probe) -> None:
     content = os.urandom(2_000_000)
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as out:
-        entry = tarfile.TarInfo("file")
-        entry.size = len(content)
-        out.addfile(entry, io.BytesIO(content))
+    archive = context({"file": content})
     container = probe()
     assert container.put_archive("/srv", archive.getvalue())
     chunks, stat = container.get_archive("/srv/file")
@@ -259,7 +268,7 @@ def test_one_connection_after_another_request(engine: docker.DockerClient, probe
     """A kept-alive connection goes on after errors, rewritten answers and streams."""
     session = engine.api
     session.get_adapter(session.base_url).pools.clear()
-    for _ in range(20):
+    for _ in range(5):
         probe(ports={"7000": None}).remove(force=True)
         with pytest.raises(docker.errors.NotFound):
             engine.containers.get("nobody")

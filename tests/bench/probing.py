@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docker
 from docker.models.containers import Container
+
+from portchain import unix_http
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -105,6 +111,8 @@ def refused(port: int, address: str = "127.0.0.1") -> bool:
         connect(port, address).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # accepted, but nobody listens behind it
+        return False
     return False
 
 
@@ -119,6 +127,69 @@ def host_port(container: Container, key: str = PORT) -> int:
     """The port of the host that is shown for a container's port."""
     container.reload()
     return int(container.ports[key][0]["HostPort"])
+
+
+def as_root(*command: str) -> str:
+    """What a command prints that needs root; raises CalledProcessError."""
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    done = subprocess.run([*prefix, *command], capture_output=True, text=True, timeout=DEADLINE, check=True)
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process takes: resident memory in KiB, and descriptors."""
+
+    memory: int
+    descriptors: int
+
+    @classmethod
+    def of(cls, pid: int) -> Use:
+        """Read it from /proc; as root, for the guest's processes are another user's."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        memory = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+        return cls(int(memory), len(as_root("ls", f"/proc/{pid}/fd").split()))
+
+
+class Guest:
+    """A guest's ends on the host."""
+
+    def __init__(self, name: str) -> None:
+        self.run_dir = Path("/run/portchain") / name
+
+    def control(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """One request to the control interface: status and body."""
+        return unix_http.request(str(self.run_dir / "control.sock"), method, path, DEADLINE, body)
+
+    def forwards(self, origin: str = "container") -> list[dict[str, Any]]:
+        """The forwards of an origin, as the daemon has them."""
+        return [row for row in json.loads(self.control("GET", "/forwards")[1]) if row["origin"] == origin]
+
+    def expose(self, local: str, remote: str, protocol: str = "tcp") -> None:
+        """Add a forward by hand."""
+        request = {"local": local, "remote": remote, "protocol": protocol}
+        status, said = self.control("POST", "/services/forwarder/expose", request)
+        assert status == 200, said
+
+    def unexpose(self, local: str, protocol: str = "tcp") -> None:
+        """Remove a forward that was added by hand."""
+        status, said = self.control("POST", "/services/forwarder/unexpose", {"local": local, "protocol": protocol})
+        assert status == 200, said
+
+    def engine_says(self, path: str) -> Any:
+        """The engine's own answer, past everything that the host makes of it."""
+        return unix_http.get_json(str(self.run_dir / "engine.sock"), path, DEADLINE)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The host's forwarder, the guest's, and the guest itself."""
+        status = json.loads(self.control("GET", "/status")[1])
+        guest = json.loads((self.run_dir / "state.json").read_text())["pid"]
+        return {"forwarder": status["pid"], "vpnkit-forwarder": status["channel"]["pid"], "guest": guest}
+
+    def use(self) -> dict[str, Use]:
+        """What the two forwarders take."""
+        return {name: Use.of(pid) for name, pid in self.pids.items() if name != "guest"}
 
 
 @contextmanager

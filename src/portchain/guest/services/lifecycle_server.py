@@ -1,6 +1,9 @@
 """lifecycle-server: run the engine, containerd first and dockerd on it, and end when either ends.
 
 Answers on its socket, over HTTP: GET /ping, and GET /host-network/listeners with the rows of `HostNetwork`.
+
+It also holds /var/run/docker.sock in the service, which leads to the host's daemon, so that containers that mount it
+see the host's ports. It lives as long as they do; the host's own socket is another whenever that daemon starts.
 """
 
 from __future__ import annotations
@@ -17,12 +20,17 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
+from ...channel.handoff import Listen
+from ...forwarder.acceptor import Acceptor
 from ...forwarder.control import Answer, ControlServer
+from ...forwarder.loop import Loop
 from .diagnosticsd import listen
 from .host_network import HostNetwork
 
 CONTAINERD_SOCKET = Path("/var/run/desktop-containerd/containerd.sock")
 _SOCKET = Path("/run/guest-services/lifecycle-server.sock")
+_DOCKER_SOCKET = Path("/var/run/docker.sock")
+_HOSTS_DOCKER_SOCKET = "unix:/run/host-services/docker.sock"
 _OPTIONS = Path("/etc/portchain/guest.json")
 _DEADLINE = 30.0
 
@@ -81,6 +89,14 @@ def serve(api: Api) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
+def lead_to_host() -> None:
+    """Hold the service's docker.sock from now on, in the background."""
+    loop = Loop()
+    listener = listen(_DOCKER_SOCKET)
+    Acceptor(loop, lambda: None).listen(Listen(_DOCKER_SOCKET.name, _HOSTS_DOCKER_SOCKET), listener.detach())
+    threading.Thread(target=loop.run, daemon=True).start()
+
+
 def start(name: str, command: list[str]) -> subprocess.Popen[bytes]:
     """Run ``command`` with its output in the log ``name``."""
     return subprocess.Popen(["/usr/bin/logwrite", "-n", name, *command])
@@ -111,6 +127,7 @@ def supervise(processes: list[subprocess.Popen[bytes]]) -> int:
 def main() -> int:
     """Run the engine."""
     serve(Api(HostNetwork()))
+    lead_to_host()
     gateway = json.loads(_OPTIONS.read_text())["gateway"]
     for stale in (CONTAINERD_SOCKET, Path("/run/desktop/docker.pid")):
         stale.unlink(missing_ok=True)

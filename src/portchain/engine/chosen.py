@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..mapping.forward import Endpoint
@@ -44,12 +44,14 @@ class Chosen:
             self._owners |= {(guest.protocol, port): container for guest, port in ports.items()}
             self._save()
 
-    def keep_only(self, containers: Collection[str]) -> None:
-        """Forget the containers that are gone; raise OSError."""
-        gone = [container for container in self._ports if container not in containers]
-        for container in gone:
+    def __iter__(self) -> Iterator[str]:
+        """The containers that were given ports."""
+        return iter(list(self._ports))
+
+    def forget(self, container: str) -> None:
+        """Let a container's ports be given to others; raise OSError."""
+        if container in self._ports:
             self._drop(container)
-        if gone:
             self._save()
 
     def _drop(self, container: str) -> None:

@@ -77,10 +77,13 @@ class Ports:
     async def starting(self, name: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Bind what a container publishes before it is started; afterwards go by what the engine says.
 
-        What is given does the latter, at the end if not before. Raise BindError or PolicyError, then nothing is bound,
-        and OSError when the engine does not answer.
+        What is given does the latter, at the end if not before. Of a container that the engine does not know nothing is
+        bound. Raise BindError or PolicyError, then nothing is bound either.
         """
-        container = from_inspect(await self._ask(f"/containers/{quote(name, safe='')}/json"))
+        container = await self._inspect(name)
+        if container is None:
+            yield _nothing
+            return
         async with self._lock:
             self._bind(container)
             self._held[container.id] += 1
@@ -95,6 +98,13 @@ class Ports:
             yield settle
         finally:
             await settle()
+
+    async def _inspect(self, name: str) -> Container | None:
+        try:
+            return from_inspect(await self._ask(f"/containers/{quote(name, safe='')}/json"))
+        except OSError as error:
+            log.debug("%s", error)
+            return None
 
     async def _settle(self, container: str) -> None:
         async with self._lock:
@@ -126,13 +136,12 @@ class Ports:
         filters = f"&filters={quote(json.dumps({'id': list(containers)}))}" if containers else ""
         rows: list[Document] = await self._ask(f"/containers/json?all=1{filters}")
         found = {one.id: one for one in map(read_row, rows)}
-        asked_for = set(containers or self.containers.keys() | self._applied.keys())
+        asked_for = set(containers) or {*self.containers, *self._applied, *self._chosen}
         for gone in asked_for - found.keys():
             self.containers.pop(gone, None)
             self._release(gone)
+            self._chosen.forget(gone)
         self.containers |= found
-        if not containers:
-            self._chosen.keep_only(found.keys())
         for container in found.values():
             if not self._held[container.id]:
                 self._keep(container)
@@ -206,6 +215,10 @@ class Ports:
             f"Ports are not available: exposing port {one.protocol.upper()} {one.ip}:{one.port} -> 0.0.0.0:0: "
             f"no port from {ports.first} to {ports.last} is free on the host"
         )
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _origin(container: str) -> str:

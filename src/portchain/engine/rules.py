@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ..forwarder.listener import BindError
 from ..mapping.policy import PolicyError
-from . import views
+from . import filters, views
 from .exchange import Exchange, Handler, Response
 from .ports import Ask, Ports
 from .publications import LABEL, plan
@@ -108,11 +108,12 @@ class Rules:
         await exchange.answer(response)
 
     async def _list(self, exchange: Exchange) -> None:
-        response = await exchange.ask()
+        query, chosen = filters.take_ports(exchange.query)
+        response = await exchange.ask(query=query)
         rows = _document(response)
         if rows:
             self._show(rows)
-            response = Response.json(HTTPStatus.OK, rows)
+            response = Response.json(HTTPStatus.OK, chosen(rows))
         await exchange.answer(response)
 
     async def _disk_usage(self, exchange: Exchange) -> None:

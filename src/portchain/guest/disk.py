@@ -52,8 +52,11 @@ def check_variant(disk: Path) -> None:
 
 
 def mount(disk: Path, target: Path) -> None:
-    """Mount the image on ``target`` through a loop device that frees itself."""
-    _run("mount", "-o", "loop,discard,nodev", str(disk), str(target))
+    """Mount the image on ``target`` through a loop device that frees itself.
+
+    Not nodev: the guest could not clear that, as BuildKit must be able to, and nobody can make a device node in it.
+    """
+    _run("mount", "-o", "loop,discard", str(disk), str(target))
 
 
 def trim(target: Path) -> str:

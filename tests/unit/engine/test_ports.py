@@ -212,8 +212,21 @@ def test_while_a_start_is_under_way_its_ports_stay(run: Callable[..., None]) -> 
 
 def test_an_unknown_container_is_the_engines_to_refuse(run: Callable[..., None]) -> None:
     async def scenario(machine: Machine) -> None:
-        with pytest.raises(OSError, match="no such container"):
-            await machine.start("nobody")
+        async with machine.ports.starting("nobody") as settle:
+            await settle()
+        assert machine.listens() == []
+
+    run(scenario)
+
+
+def test_a_port_of_a_range_is_free_again_when_its_container_is_gone(run: Callable[..., None]) -> None:
+    async def scenario(machine: Machine) -> None:
+        web = machine.engine.create("web", asked(f"{LOW}-{LOW}"))
+        await machine.start(web)
+        del machine.engine.states[web]
+        await machine.ports.ended("web")
+        await machine.start(machine.engine.create("api", asked(f"{LOW}-{LOW}")))
+        assert machine.listens() == [f"127.0.0.1:{LOW}"]
 
     run(scenario)
 

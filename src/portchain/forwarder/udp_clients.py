@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-CLIENTS = 4096  # of one forward at a time
+CLIENTS = 1024  # of one forward at a time
 IDLE_SECONDS = 90.0
 
 Key = TypeVar("Key")

@@ -13,6 +13,7 @@ from portchain.channel.handoff import Close, Listen
 from portchain.forwarder.listener import BindError
 from portchain.forwarder.table import Table
 from portchain.mapping.forward import Forward
+from portchain.preflight.sockets import listening
 
 TARGET = "127.0.0.1:1"
 
@@ -111,15 +112,16 @@ def test_another_target_keeps_the_listener(table: Table) -> None:
 
 
 def test_many_origins_and_many_forwards_are_no_burden(table: Table) -> None:
-    first = 1100
-    many = [Forward.parse(f"127.7.0.1:{first + n}", TARGET) for n in range(1000)]
+    taken = {endpoint.port for endpoint in listening().values()}
+    ports = [port for port in range(10000, 20000) if port not in taken][:1000]
+    many = [Forward.parse(f"127.7.0.1:{port}", TARGET) for port in ports]
     start = time.monotonic()
     table.replace(many, "declared", nothing)
     opened = time.monotonic() - start
-    for n in range(500):
-        table.replace([Forward.parse(f"127.7.0.2:{first + n}", TARGET)], f"container:{n}", nothing)
-    for n in range(500):
-        table.replace([], f"container:{n}", nothing)
+    for port in ports[:500]:
+        table.replace([Forward.parse(f"127.7.0.2:{port}", TARGET)], f"container:{port}", nothing)
+    for port in ports[:500]:
+        table.replace([], f"container:{port}", nothing)
     start = time.monotonic()
     for _ in range(1000):
         table.retry()

@@ -70,6 +70,8 @@ class Gateway:
 
     def serve(self) -> None:
         """Start DHCP and DNS, the way to the host, and the one to the outside where it is wanted and there is one."""
+        # Without an uplink too: what leads nowhere is then answered as unreachable, rather than swallowed.
+        self._run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         upstream = ["--no-resolv"]
         if self._spec.uplink and self._open_uplink():
             upstream.append(f"--server={_UPLINK_DNS}")
@@ -150,7 +152,6 @@ class Gateway:
                 self._programs.end("pasta")
                 return False
             time.sleep(0.01)
-        self._run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         self._run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", _UPLINK, "-j", "MASQUERADE")
         return True
 

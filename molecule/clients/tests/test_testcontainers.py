@@ -17,8 +17,8 @@ def containers(monkeypatch: pytest.MonkeyPatch, run_dir: Path, engine: Any) -> A
     from testcontainers.core import container, waiting_utils  # noqa: F401, PLC0415
 
     monkeypatch.setattr(core.config.testcontainers_config, "ryuk_disabled", True)
-    if Path("/.dockerenv").exists():  # there it takes the machine for a container on the engine's own bridge
-        monkeypatch.setattr(core.config.testcontainers_config, "tc_host_override", "localhost")
+    # Where the machine itself is somebody's container, the library looks for the engine on its own bridge.
+    monkeypatch.setattr("testcontainers.core.utils.inside_container", lambda: False)
     with cleaned(engine):
         yield container
 

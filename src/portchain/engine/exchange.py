@@ -62,7 +62,7 @@ class Response:
         headers = self.headers.without(*_HOP_BY_HOP)
         length = str(len(self.body))
         if method == "HEAD":
-            length = length if self.body else self.headers.get("Content-Length", length)
+            length = self.headers.get("Content-Length", length)
         if self.status >= 200 and self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             headers.append(("Content-Length", length))
         headers.append(("Connection", "keep-alive" if persistent else "close"))
@@ -159,13 +159,14 @@ class Exchange:
             answer = await self._head_from(engine, passing=False)
             framing = answer.body(self.method)
             content = await collect(engine, framing, MAX_RESPONSE)
-            if not framing.complete:
+            if too_long := not framing.complete:
                 self.answered = True
                 await self.client.send(answer.raw + framing.rejoin(content))
                 await self._finish(engine, answer, framing)
-                raise PassedOn
         if not answer.persistent or isinstance(framing, UntilClose):
             self._link.close()
+        if too_long:
+            raise PassedOn
         return Response(answer.status, answer.headers, bytes(content), answer.reason)
 
     async def answer(self, response: Response) -> None:

@@ -124,10 +124,6 @@ class Proxy:
             return None
         except ProtocolError as error:
             return Response.error(error.status, str(error))
-        except LostError as error:
-            if error.stream is exchange.client:
-                raise
-            return Response.error(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except OSError as error:
             return Response.error(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except Exception as error:

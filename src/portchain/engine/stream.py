@@ -165,9 +165,7 @@ async def flow(source: Stream, sink: Stream) -> None:
             await sink.send(data)
             source.consume(len(data))
         sink.shutdown(socket.SHUT_WR)
-    except LostError as lost:
-        if lost.stream is source:
-            raise
+    except LostError:
         source.shutdown(socket.SHUT_RD)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import json
 import socket
 import tempfile
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -162,8 +164,12 @@ def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., N
             await asyncio.sleep(0)
 
         before = descriptors()
-        asyncio.run(main())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            asyncio.run(main())
+            gc.collect()
         assert not complaints
+        assert not [str(warning.message) for warning in caught if "socket.socket" in str(warning.message)]
         assert descriptors() == before
 
     return run

@@ -103,6 +103,15 @@ async def test_events_come_as_they_happen():
 
 
 @in_loop
+async def test_an_event_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(client, "MAX_EVENT", 100)
+    engine = saying(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 101, then=0.5)
+    async with scene(engine) as stage, client.events(stage.engine_path, {}) as stream:
+        with pytest.raises(OSError, match="an event has more than 100 bytes"):
+            await anext(stream)
+
+
+@in_loop
 async def test_errors_of_whoever_follows_the_events_are_left_alone():
     async with scene(saying(b"HTTP/1.1 200 OK\r\n\r\n", then=0.1)) as stage:
         with pytest.raises(ValueError, match=r"^mine$"):

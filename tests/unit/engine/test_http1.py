@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portchain.engine.body import MAX_LINE, MAX_TRAILERS, Chunked
+from portchain.engine.body import MAX_LINE, MAX_TRAILERS, Chunked, ProtocolError
 from portchain.engine.http1 import MAX_FIELDS, MAX_HEAD, Answer, Headers, Request, take_head
 
 from .messages import answers, cut, rejoined, requests
@@ -127,13 +127,20 @@ def test_broken_requests_are_refused(wire, status):
     [
         *(b"x\r\n", b"-1\r\n", b"0x1\r\n", b"1_0\r\n", b"\r\n", b" 1\r\n", b"3\nabc", b"1" * 16 + b"\r\n"),
         *(b"3\r\nabcd\r\n", b"3\r\nabc\n", b"3;" + b"x" * MAX_LINE, b"0\r\n" + b"A: b\r\n" * (MAX_TRAILERS + 1)),
-        *(b"3\r\nab", b"3\r\nabc\r\n", b"0\r\n", b"3;\x00\r\n"),
+        b"3;\x00\r\n",
     ],
 )
-def test_broken_chunks_are_refused(wire):
-    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert requests([head + wire]) == [400]
-    assert requests([head, *(wire[at : at + 1] for at in range(len(wire)))]) == [400]
+def test_broken_chunks_are_refused_at_once(wire):
+    for pieces in ([wire], [wire[at : at + 1] for at in range(len(wire))]):
+        body = Chunked()
+        with pytest.raises(ProtocolError):
+            for piece in pieces:
+                body.take(memoryview(piece))
+
+
+@pytest.mark.parametrize("wire", [b"", b"3", b"3\r\nab", b"3\r\nabc\r\n", b"0\r\n", b"0\r\nA: b\r\n"])
+def test_chunks_cut_short_are_no_end(wire):
+    assert requests([b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + wire]) == [400]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import socket
 
 import pytest
 
@@ -54,18 +57,18 @@ async def test_what_was_written_before_leaving_a_hijacked_connection_arrives(hal
     async def engine(peer: Peer) -> None:
         await peer.head()
         await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         heard.set_result(await peer.rest())
 
     async with scene(engine) as stage:
         client = await stage.client()
         await client.put(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
         await client.head()
-        await client.put(b"x" * 500_000)
+        await client.put(b"x" * 700_000)
         if half_closed:
             client.end()
         client.close()
-        assert await heard == b"x" * 500_000
+        assert await heard == b"x" * 700_000
 
 
 @in_loop
@@ -75,9 +78,33 @@ async def test_a_client_of_a_hijacked_connection_sees_the_engine_leave():
         await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\nbye")
 
     async with scene(engine) as stage:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(stage.path)
+            client.sendall(b"POST /session HTTP/1.1\r\n\r\n")
+            hangup = select.poll()
+            hangup.register(client, 0)
+            assert await asyncio.to_thread(hangup.poll, 3000)
+            assert client.recv(100).endswith(b"bye")
+
+
+@in_loop
+async def test_an_engine_that_hears_no_more_may_go_on_speaking():
+    told = asyncio.Event()
+
+    async def engine(peer: Peer) -> None:
+        await peer.head()
+        peer.writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
+        await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+        await told.wait()
+        await peer.put(b"last words")
+
+    async with scene(engine) as stage:
         client = await stage.client()
-        assert (await client.ask(b"POST /session HTTP/1.1\r\n\r\n")).endswith(b"bye")
-        with pytest.raises(ConnectionError):
+        await client.put(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
+        await client.head()
+        with pytest.raises(BrokenPipeError):
             for _ in range(200):
-                await client.put(b"x")
+                os.write(client.writer.get_extra_info("socket").fileno(), b"x")
                 await asyncio.sleep(0.01)
+        told.set()
+        assert await client.rest() == b"last words"

@@ -10,9 +10,10 @@ import resource
 import sys
 from pathlib import Path
 
-from ..mapping.policy import DEFAULT_RANDOM_PORTS, Policy
-from .daemon import Options, StartError, serve
+from ..mapping.policy import DEFAULT_BIND, DEFAULT_RANDOM_PORTS, Policy
+from .daemon import StartError, serve
 from .listener import BindError
+from .options import Options
 
 
 def _uid(text: str) -> int:
@@ -27,7 +28,9 @@ def _uid(text: str) -> int:
 def _options(parser: argparse.ArgumentParser) -> Options:
     words = parser.parse_args()
     try:
-        policy = Policy.parse(words.bind, words.random_ports, words.random_address, not words.no_host_network)
+        policy = Policy.parse(
+            filter(None, words.bind.split(",")), words.random_ports, words.random_address, not words.no_host_network
+        )
     except ValueError as error:
         parser.error(str(error))
     return Options(
@@ -50,7 +53,7 @@ def main() -> int:
     parser.add_argument("--guest-uid", required=True, type=int, help="uid on the host of the guest's root")
     policy = parser.add_argument_group("which of the host's ports the guest's containers may have")
     policy.add_argument(
-        "--bind", action="append", default=[], metavar="ADDRESS:PORTS", help="may be bound: *:1024-65535"
+        "--bind", default=",".join(DEFAULT_BIND), metavar="ADDRESS:PORTS,…", help="may be bound (default: %(default)s)"
     )
     policy.add_argument("--random-ports", default=str(DEFAULT_RANDOM_PORTS), help="where no port is asked for")
     policy.add_argument("--random-address", help="listen there for those ports, * for any; else as asked for")

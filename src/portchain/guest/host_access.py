@@ -1,8 +1,8 @@
 """host.docker.internal: lead connections to the gateway's address to the host's loopback, as far as the policy allows.
 
-Usage: python3 -m portchain.guest.host_access GUEST GATEWAY POLICY_FILE DESCRIPTOR
-DESCRIPTOR is a TCP listener in the gateway's namespace, to which all connections to its address are redirected.
-The program itself is in the host's network, as nobody.
+Usage: python3 -m portchain.guest.host_access GUEST GATEWAY RESOLVER POLICY_FILE DESCRIPTOR
+DESCRIPTOR is a TCP listener in the gateway's namespace, to which all connections to its address are redirected, and the
+gateway's own to RESOLVER, which stands for the host's. The program itself is in the host's network, as nobody.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import EPOLLIN
 
+from ..forwarder.address import socket_address
 from ..forwarder.dial import NO_ROOM, PAUSE_SECONDS, Dial
 from ..forwarder.loop import Loop
 from ..forwarder.relay import Meter, Relay, reset
+from ..mapping.forward import Endpoint
 from .host_access_policy import HostAccess
+from .host_names import nameservers
 
 MAX_DESCRIPTORS = 20_000
 SILENCE_SECONDS = 60.0
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_DNS = 53
 _SO_ORIGINAL_DST = 80
 _SOCKADDR_IN = struct.Struct("!2xH4s8x")
 
@@ -83,14 +88,17 @@ def original_destination(client: socket.socket) -> tuple[str, int]:
 
 
 class HostAccessServer:
-    """Accepts on ``listener`` what was sent to ``gateway``, and relays to the same port of the host's loopback."""
+    """Accepts on ``listener`` what was sent to the gateway, and relays to the same port of the host's loopback.
+
+    ``places``: the address of the gateway, and the one that stands for the host's resolver.
+    """
 
     def __init__(
-        self, loop: Loop, listener: socket.socket, gateway: str, policy: PolicyFile, refusals: Refusals
+        self, loop: Loop, listener: socket.socket, places: tuple[str, str], policy: PolicyFile, refusals: Refusals
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._gateway = gateway
+        self._gateway, self._resolver = places
         self._policy = policy
         self._refusals = refusals
         listener.setblocking(False)
@@ -111,8 +119,14 @@ class HostAccessServer:
             address, port = original_destination(client)
         except OSError:
             address, port = "", 0
-        if address == self._gateway and self._allowed(port):
-            self._dial(client, port)
+        servers: list[str] = []
+        if (address, port) == (self._resolver, _DNS):
+            servers = nameservers(_RESOLV_CONF.read_text() if _RESOLV_CONF.exists() else "")
+        elif address == self._gateway and self._allowed(port):
+            servers = ["127.0.0.1", "::1"]
+        if servers:
+            targets = [socket_address(Endpoint("tcp", server, port)) for server in servers]
+            Dial(self._loop, client, targets, self).start()
         else:
             reset(client)
             client.close()
@@ -125,10 +139,6 @@ class HostAccessServer:
         if line:
             log(line)
         return False
-
-    def _dial(self, client: socket.socket, port: int) -> None:
-        loopback = (socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))
-        Dial(self._loop, client, loopback, self).start()
 
     def connected(self, dial: Dial, target: socket.socket) -> None:
         """Relay between the guest and the host's server."""
@@ -145,15 +155,15 @@ class HostAccessServer:
 
 def main() -> int:
     """Serve for ever."""
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         print(__doc__, file=sys.stderr)
         return 2
-    guest, gateway, policy_file, descriptor = sys.argv[1:]
+    guest, gateway, resolver, policy_file, descriptor = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_DESCRIPTORS),) * 2)
     loop = Loop()
     listener = socket.socket(fileno=int(descriptor))
-    HostAccessServer(loop, listener, gateway, PolicyFile(Path(policy_file), guest), Refusals(guest))
+    HostAccessServer(loop, listener, (gateway, resolver), PolicyFile(Path(policy_file), guest), Refusals(guest))
     loop.run()
     return 0
 

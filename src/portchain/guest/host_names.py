@@ -1,4 +1,4 @@
-"""The names in the host's /etc/hosts as its guest should see them. Pure."""
+"""The host's names: its /etc/hosts as its guest should see it, and who resolves the others. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ def hosts_for_guest(text: str, gateway: str) -> str:
     read, names of localhost and addresses that mean something on one link or machine only are left out.
     """
     return "".join(f"{address} {' '.join(names)}\n" for address, names in _entries(text, gateway))
+
+
+def nameservers(text: str) -> list[str]:
+    """The addresses of the name servers in a resolv.conf, those of one link left out."""
+    words = (line.split() for line in text.splitlines())
+    found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    return [address for address in found if _is_address(address)]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return not ipaddress.ip_address(text).is_link_local
+    except ValueError:
+        return False
 
 
 def _entries(text: str, gateway: str) -> Iterator[tuple[str, list[str]]]:

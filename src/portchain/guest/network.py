@@ -107,7 +107,7 @@ class Gateway:
         port = str(self._to_host.getsockname()[1])
         self._run("iptables", "-t", "nat", "-A", "PREROUTING", *sent_here, "-j", "REDIRECT", "--to-ports", port)
         descriptor = self._to_host.fileno()
-        arguments = (self._spec.name, gateway, str(self._spec.host_access_file), str(descriptor))
+        arguments = (self._spec.name, gateway, _UPLINK_DNS, str(self._spec.host_access_file), str(descriptor))
         program = ("/usr/bin/python3", "-m", "portchain.guest.host_access", *arguments)
         rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
         self._programs.start("host access", (*_AS_NOBODY, *rights, *program), [descriptor])
@@ -153,6 +153,10 @@ class Gateway:
                 return False
             time.sleep(0.01)
         self._run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", _UPLINK, "-j", "MASQUERADE")
+        # pasta takes care of DNS over UDP alone.
+        to_resolver = ("-d", _UPLINK_DNS, "-p", "tcp", "--dport", "53")
+        place = f"{self._spec.gateway}:{self._to_host.getsockname()[1]}"
+        self._run("iptables", "-t", "nat", "-A", "OUTPUT", *to_resolver, "-j", "DNAT", "--to-destination", place)
         return True
 
     def stop(self) -> None:

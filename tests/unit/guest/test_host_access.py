@@ -7,7 +7,7 @@ import pytest
 
 from portchain.guest.host_access import SILENCE_SECONDS, PolicyFile, Refusals
 from portchain.guest.host_access_policy import HostAccess
-from portchain.guest.host_names import hosts_for_guest
+from portchain.guest.host_names import hosts_for_guest, nameservers
 
 
 def test_ports_and_ranges_are_allowed_and_no_others() -> None:
@@ -98,3 +98,8 @@ def test_names_of_the_hosts_loopback_lead_to_the_gateway() -> None:
         "2001:db8::7 six.example\n"
         "192.168.65.2 app.test\n"
     )
+
+
+def test_name_servers_are_read_as_the_resolver_reads_them() -> None:
+    text = "# nameserver 10.0.0.1\nsearch example\nnameserver 127.0.0.53\nnameserver\nnameserver fe80::1%eth0\n"
+    assert nameservers(f"{text}nameserver ::1 x") == ["127.0.0.53", "::1"]

@@ -1,0 +1,185 @@
+"""A guest's gateway, on a machine made up for it: run in network and mount namespaces of its own by test_gateway.py.
+
+Usage: python gateway_stage.py FOLDER, which nobody can read. Prints what the guest's end sees, as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from portchain.guest import kernel
+from portchain.guest.host_access_policy import HostAccess
+from portchain.guest.network import Gateway
+from portchain.guest.spec import GuestSpec
+
+RESOLVER = "127.0.0.77"
+DEADLINE = 5.0
+
+
+def run(command: str) -> None:
+    subprocess.run(command, shell=True, check=True)
+
+
+def furnish(folder: Path) -> None:
+    """A machine with a way to the outside, a resolver on its loopback, and names of its own."""
+    for name, text in (("resolv.conf", f"nameserver {RESOLVER}\n"), ("hosts", "127.0.0.1 localhost own.test\n")):
+        (folder / name).write_text(text)
+        run(f"mount --bind {folder / name} /etc/{name}")
+    run("ip link set lo up; ip link add up0 type veth peer name up1; ip link set up1 up; ip link set up0 up")
+    run("ip address add 192.0.2.1/24 dev up0; ip route add default via 192.0.2.2")
+
+
+@contextlib.contextmanager
+def resolver() -> Iterator[None]:
+    options = ("--no-resolv", "--no-hosts", "--pid-file=", "--bind-interfaces", "--address=/outside.test/203.0.113.9")
+    command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", f"--listen-address={RESOLVER}", *options]
+    with subprocess.Popen(command) as process:
+        yield
+        process.terminate()
+
+
+@contextlib.contextmanager
+def guest(gateway: Gateway, spec: GuestSpec) -> Iterator[int]:
+    """A network namespace with the guest's end; yields a process in it."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process:
+        own = Path("/proc/self/ns/net").stat().st_ino
+        wait(lambda: Path(f"/proc/{process.pid}/ns/net").stat().st_ino != own)
+        gateway.connect(process.pid)
+        inside = f"nsenter --net --target {process.pid} ip"
+        run(f"{inside} address add {spec.address}/24 dev eth0; {inside} link set eth0 up")
+        run(f"{inside} route add default via {spec.gateway}")
+        yield process.pid
+        process.kill()
+
+
+def wait(condition: Callable[[], Any]) -> Any:
+    """What ``condition`` returns, once that is true."""
+    end = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition}")
+        time.sleep(0.02)
+    return found
+
+
+def ask(server: str, name: str, kind: socket.SocketKind) -> str:
+    """The address that ``server`` gives, empty for none."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    question = struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+    with socket.socket(socket.AF_INET, kind) as client:
+        client.settimeout(DEADLINE)
+        client.connect((server, 53))
+        framed = kind == socket.SOCK_STREAM
+        client.sendall(struct.pack("!H", len(question)) + question if framed else question)
+        answer = client.recv(512)
+        while framed and len(answer) < 2 + int.from_bytes(answer[:2], "big"):
+            answer += client.recv(512)
+    answer = answer[2:] if framed else answer
+    return socket.inet_ntoa(answer[-4:]) if int.from_bytes(answer[6:8], "big") else ""
+
+
+def entered(pid: int, function: Callable[..., str], *arguments: Any) -> str:
+    """Call in the network of ``pid``; an error as its name."""
+    found: list[str] = []
+
+    def call() -> None:
+        with Path(f"/proc/{pid}/ns/net").open() as namespace:
+            kernel.setns(namespace.fileno(), kernel.CLONE_NEWNET)
+        try:
+            found.append(function(*arguments))
+        except OSError as error:
+            found.append(type(error).__name__)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def greet(address: str, port: int) -> str:
+    with socket.create_connection((address, port), DEADLINE) as client:
+        return client.makefile().readline().strip()
+
+
+@contextlib.contextmanager
+def server() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                client, _ = listener.accept()
+                client.sendall(b"here\n")
+                client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def children() -> dict[str, int]:
+    """The programs of this process, by their words."""
+    pids = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return {Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "): int(pid) for pid in pids}
+
+
+def kill(word: str) -> None:
+    """Kill the program whose command has ``word``."""
+    os.kill(next(pid for command, pid in children().items() if word in command), signal.SIGKILL)
+
+
+def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[tuple[str, str]]:
+    """What is seen from the guest's end, each with a name."""
+    stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    wait(lambda: entered(pid, ask, spec.gateway, "host.docker.internal", datagram) == spec.gateway)
+    for kind in (stream, datagram):
+        for name in ("own.test", "outside.test", "nothing.docker.internal", "localhost"):
+            yield f"{name} {kind.name}", entered(pid, ask, spec.gateway, name, kind)
+    (folder / "hosts").write_text("203.0.113.7 new.test\n")
+    gateway.tend()
+    wait(lambda: entered(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
+    yield "own.test after it went", entered(pid, ask, spec.gateway, "own.test", datagram)
+    with server() as port:
+        yield "allowed", entered(pid, greet, spec.gateway, port)
+        yield "the gateway's other address", entered(pid, greet, "192.168.66.2", port)
+        for word in (
+            "dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility",
+            "portchain.guest.host_access",
+        ):
+            kill(word)
+        time.sleep(1.1)
+        gateway.tend()
+        wait(lambda: entered(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
+        yield "after both were killed", entered(pid, greet, spec.gateway, port)
+        spec.host_access_file.write_text(HostAccess.parse([f"1-{port - 1}"]).dump())
+        yield "not allowed", entered(pid, greet, spec.gateway, port)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    furnish(folder)
+    numbers = {"uid_base": 1 << 20, "uid_count": 1 << 16, "memory": 0, "cpus": 1.0, "pids": 1, "disk_size": 0}
+    paths = {"root": "", "bundles": "", "source": "", "disk": str(folder / "data.img"), "run_dir": str(folder)}
+    spec = GuestSpec(name="stage", hostname="stage", subnet="192.168.65.0/24", images={}, **numbers, **paths)
+    spec.host_access_file.write_text(HostAccess.parse(["1-65535"]).dump())
+    gateway = Gateway(spec)
+    with resolver():
+        gateway.serve()
+        with guest(gateway, spec) as pid:
+            found = dict(look(folder, spec, gateway, pid))
+        gateway.stop()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

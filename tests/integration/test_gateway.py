@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+STAGE = Path(__file__).with_name("gateway_stage.py")
+SOURCE = Path(__file__).parents[2] / "src/portchain"
+PROGRAMS = ("dnsmasq", "iptables", "pasta", "setpriv")
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root"),
+    pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}"),
+]
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[dict[str, str]]:
+    """What a guest sees of its gateway on a machine made up for the test."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    shutil.copytree(SOURCE, folder / "portchain", ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["unshare", "--mount", "--net", sys.executable, str(STAGE), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    yield json.loads(done.stdout.splitlines()[-1])
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", ["SOCK_DGRAM", "SOCK_STREAM"])
+def test_names_are_those_of_the_host_and_of_its_resolver(seen: dict[str, str], kind: str) -> None:
+    assert seen[f"own.test {kind}"] == "192.168.65.2"
+    assert seen[f"outside.test {kind}"] == "203.0.113.9"
+    assert seen[f"nothing.docker.internal {kind}"] == ""
+    assert seen[f"localhost {kind}"] == ""
+
+
+def test_a_change_of_etc_hosts_is_taken_over(seen: dict[str, str]) -> None:
+    assert seen["own.test after it went"] == ""
+
+
+def test_the_hosts_loopback_is_reached_as_far_as_the_policy_allows(seen: dict[str, str]) -> None:
+    assert seen["allowed"] == "here"
+    assert seen["not allowed"] == "ConnectionResetError"
+
+
+def test_nothing_but_the_gateways_address_leads_to_the_host(seen: dict[str, str]) -> None:
+    assert seen["the gateway's other address"] == "ConnectionRefusedError"
+
+
+def test_programs_that_are_killed_come_back(seen: dict[str, str]) -> None:
+    assert seen["after both were killed"] == "here"

@@ -11,6 +11,7 @@ import stat
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..mapping.forward import Endpoint
@@ -25,7 +26,19 @@ SO_LOCK_FILTER = 44
 
 
 class BindError(Exception):
-    """An endpoint that cannot be bound; the text is Docker's own, and who is in the way."""
+    """An endpoint that cannot be bound; the text is Docker's own, and who is in the way.
+
+    A function for ``text`` is called when the text is asked for: finding the process in the way means reading /proc.
+    ``code`` is the kernel's reason, 0 if it is our own.
+    """
+
+    def __init__(self, text: str | Callable[[], str], code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text if isinstance(self._text, str) else self._text()
 
 
 def open_listener(endpoint: Endpoint, owner: int) -> socket.socket:
@@ -35,7 +48,7 @@ def open_listener(endpoint: Endpoint, owner: int) -> socket.socket:
     try:
         return _open_inet(endpoint)
     except OSError as error:
-        raise BindError(bind_message(endpoint, error)) from error
+        raise BindError(partial(bind_message, endpoint, error), error.errno or 0) from error
 
 
 def free_port(endpoint: Endpoint) -> Endpoint:

@@ -17,7 +17,7 @@ from .udp_listener import UdpListener
 
 @dataclass(eq=False)
 class Entry:
-    """One forward. Without ``listener`` it could not be bound.
+    """One forward. Without ``listener`` it could not be bound, ``refusal`` being the kernel's reason.
 
     ``origin`` says who asked for it: ``system``, ``declared``, ``manual`` or ``container:ID``; ``owner`` is what people
     call that, the container's name.
@@ -29,6 +29,7 @@ class Entry:
     listener: StreamListener | UdpListener | None = None
     guest_says: str = ""
     error: str = ""
+    refusal: int = 0
     connections: int = 0
     active: int = 0
     received: int = 0
@@ -120,9 +121,10 @@ class Table:
             try:
                 self._bind(entry)
             except BindError as error:
-                entry.error = str(error)
+                if not error.code or error.code != entry.refusal:
+                    entry.error, entry.refusal = str(error), error.code
             else:
-                entry.error = ""
+                entry.error, entry.refusal = "", 0
                 self._on_change(entry.name)
 
     def replace(self, wanted: list[Forward], origin: str, save: Callable[[], None], owner: str = "") -> None:

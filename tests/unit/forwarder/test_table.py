@@ -110,6 +110,21 @@ def test_another_target_keeps_the_listener(table: Table) -> None:
     assert (message, after) == (Listen(str(forward.listen), "tcp:127.0.0.1:9"), before)
 
 
+def test_a_stranger_in_the_way_is_looked_for_once(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr("portchain.forwarder.listener.holders", lambda wanted: looked.append(wanted) or {wanted[0]: []})
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        forward = Forward.parse(f"127.0.0.1:{held.getsockname()[1]}", TARGET)
+        table.add([forward], "declared")
+        for _ in range(5):
+            table.retry()
+        (entry,) = table
+        assert (entry.state, len(looked)) == ("failed", 1)
+        assert "address already in use: a process that cannot be seen" in entry.error
+    table.retry()
+    assert (entry.state, entry.error) == ("waiting", "")
+
+
 def test_many_origins_beside_many_forwards_come_and_go(table: Table) -> None:
     taken = {endpoint.port for endpoint in listening().values()}
     ports = [port for port in range(10000, 20000) if port not in taken][:1000]

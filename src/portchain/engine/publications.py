@@ -16,8 +16,6 @@ from ..mapping.words import ANY_PORT, PortRange, bracketed, parse_address, parse
 LABEL = "io.portchain.ports"
 DESKTOP = "desktop.docker.io/ports"
 SCHEME = "v2"
-# What the guest's own services listen on: DNS and the DHCP client.
-SERVICE_ENDPOINTS = (Endpoint("tcp", "", 53), Endpoint("udp", "", 53), Endpoint("udp", "", 68))
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def plan(asked: Sequence[Published], others: Iterable[Published], taken: Iterabl
     """
     wanted = Listeners(one.explicit for one in asked if one.explicit)
     in_use = [o.guest for o in others if not (o.explicit and wanted.clashing(o.explicit))]
-    planner = GuestPlanner([*SERVICE_ENDPOINTS, *taken, *in_use])
+    planner = GuestPlanner([*taken, *in_use])
     found: dict[int, Published] = {}
     for index in sorted(range(len(asked)), key=lambda i: (not asked[i].explicit, -asked[i].container)):
         one = asked[index]

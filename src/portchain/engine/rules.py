@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..forwarder.listener import BindError
+from ..mapping.forward import Endpoint
 from ..mapping.policy import PolicyError
 from . import filters, views
 from .exchange import Exchange, Handler, Response
@@ -20,11 +21,12 @@ _CONTAINER = re.compile(r"/containers/([^/]+)(?:/([a-z]+))?")
 
 
 class Rules:
-    """Handles the requests that `route` picks out."""
+    """Handles the requests that `route` picks out. ``taken`` tells what is listened on in the guest by others."""
 
-    def __init__(self, ports: Ports, ask: Ask) -> None:
+    def __init__(self, ports: Ports, ask: Ask, taken: Callable[[], Awaitable[list[Endpoint]]]) -> None:
         self._ports = ports
         self._ask = ask
+        self._taken = taken
         self._fixed: dict[tuple[str, str], Handler] = {
             ("POST", "/containers/create"): self._create,
             ("GET", "/containers/json"): self._list,
@@ -77,7 +79,9 @@ class Rules:
         image_ports: Iterable[str] = ()
         if (create.get("HostConfig") or {}).get("PublishAllPorts"):
             image_ports = await self._exposed(str(create.get("Image")))
-        return plan(views.asked(create, image_ports), self._ports.kept())
+        asked = views.asked(create, image_ports)
+        taken = await self._taken() if asked else []
+        return plan(asked, self._ports.kept(), taken)
 
     async def _exposed(self, image: str) -> Iterable[str]:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..forwarder.table import Table
+from ..mapping.forward import Endpoint
 from ..mapping.policy import Policy
 from . import client
 from .chosen import Chosen
@@ -55,7 +56,7 @@ class EngineService:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self.ports = Ports(table, self._ask, options.policy, Chosen(options.chosen))
-        rules = Rules(self.ports, self._ask)
+        rules = Rules(self.ports, self._ask, self._taken)
         self._proxy = Proxy(lambda: dial_unix(options.socket), rules.route)
         for listener in listeners:
             self._proxy.serve(listener)
@@ -72,6 +73,16 @@ class EngineService:
 
     async def _ask(self, url: str) -> Any:
         return await client.get_json(self._options.socket, url, DEADLINE)
+
+    async def _taken(self) -> list[Endpoint]:
+        """What is listened on in the guest, but for what containers publish."""
+        try:
+            rows = await client.get_json(self._options.lifecycle_socket, "/listeners", DEADLINE)
+            found = {Endpoint(str(row["protocol"]), str(row["address"]), int(row["port"])) for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("guest %s: its listeners are not known: %s", self._options.guest, error)
+            return []
+        return list(found - {one.guest for one in self.ports.kept()})
 
     async def _watch(self) -> None:
         """Listen to the engine's events, from one of its lives to the next."""

@@ -30,7 +30,8 @@ def test_the_seeds_ports_come_out_of_what_minikube_asks() -> None:
 
 def test_an_explicit_port_keeps_its_number_where_the_guest_has_it_free() -> None:
     wanted = [asked("80/tcp", "", "8080"), asked("81/tcp", "127.0.0.1", "81"), asked("53/udp", "", "53")]
-    assert places(plan(wanted, [])) == ["0.0.0.0:8080", "127.0.0.1:81", "127.0.0.1:55000"]
+    taken = [Endpoint.parse("udp:127.0.0.1:53"), Endpoint.parse("udp:192.168.65.3:53")]
+    assert places(plan(wanted, [], taken)) == ["0.0.0.0:8080", "127.0.0.1:81", "127.0.0.1:55000"]
 
 
 def test_an_address_that_the_guest_lacks_becomes_its_loopback() -> None:

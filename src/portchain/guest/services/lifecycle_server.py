@@ -25,7 +25,7 @@ from ...forwarder.acceptor import Acceptor
 from ...forwarder.control import Answer, ControlServer
 from ...forwarder.loop import Loop
 from .diagnosticsd import listen
-from .host_network import HostNetwork
+from .host_network import HostNetwork, listeners
 
 CONTAINERD_SOCKET = Path("/var/run/desktop-containerd/containerd.sock")
 _SOCKET = Path("/run/guest-services/lifecycle-server.sock")
@@ -69,6 +69,7 @@ class Api:
     def __init__(self, host_network: HostNetwork) -> None:
         self._routes: dict[tuple[str, str], Callable[[bytes], object]] = {
             ("GET", "/ping"): lambda _: "OK",
+            ("GET", "/listeners"): lambda _: [one._asdict() for one in listeners()],
             ("GET", "/host-network/listeners"): lambda _: host_network.rows(),
         }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,12 @@ from portchain import unix_http
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 DEADLINE = 10.0
+# Words by which the parts of a guest are known among its processes.
+SIGNS = {
+    "vpnkit-forwarder": {"/usr/bin/python3", "/usr/bin/vpnkit-forwarder"},
+    "dockerd": {"/usr/local/bin/dockerd", "--pidfile"},
+    "containerd": {"/usr/bin/containerd", "/var/run/desktop-containerd/containerd.sock"},
+}
 PORT = "7000/tcp"
 UDP_PORT = "7000/udp"
 UDP_MOST = 65507  # bytes in one datagram over IPv4
@@ -151,6 +159,19 @@ class Use:
         return cls(int(memory), len(as_root("ls", f"/proc/{pid}/fd").split()))
 
 
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
 class Guest:
     """A guest's ends on the host."""
 
@@ -176,20 +197,35 @@ class Guest:
         status, said = self.control("POST", "/services/forwarder/unexpose", {"local": local, "protocol": protocol})
         assert status == 200, said
 
-    def engine_says(self, path: str) -> Any:
-        """The engine's own answer, past everything that the host makes of it."""
-        return unix_http.get_json(str(self.run_dir / "engine.sock"), path, DEADLINE)
+    @property
+    def pid(self) -> int:
+        """The guest's PID 1 on the host."""
+        return int(json.loads((self.run_dir / "state.json").read_text())["pid"])
 
     @property
     def pids(self) -> dict[str, int]:
-        """The host's forwarder, the guest's, and the guest itself."""
-        status = json.loads(self.control("GET", "/status")[1])
-        guest = json.loads((self.run_dir / "state.json").read_text())["pid"]
-        return {"forwarder": status["pid"], "vpnkit-forwarder": status["channel"]["pid"], "guest": guest}
+        """The parts that are running: both forwarders, engine, the engine's containerd, guest. Raises OSError."""
+        found = {"guest": self.pid, "forwarder": json.loads(self.control("GET", "/status")[1])["pid"]}
+        for pid in family(self.pid):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            part = next((name for name, sign in SIGNS.items() if sign <= set(words)), None)
+            if part:
+                found[part] = pid
+        return found
+
+    def engine_says(self, path: str) -> Any:
+        """The engine's own answer at its socket in the guest, past all that the host has to do with it."""
+        sock = f"/proc/{self.pid}/root/run/guest-services/docker.sock"
+        script = "import sys; from portchain import unix_http; print(unix_http.request(*sys.argv[1:], 10)[1].decode())"
+        try:
+            return json.loads(as_root(sys.executable, "-c", script, sock, "GET", path))
+        except subprocess.CalledProcessError as error:
+            raise OSError(f"{path}: {error.stderr}") from None
 
     def use(self) -> dict[str, Use]:
         """What the two forwarders take."""
-        return {name: Use.of(pid) for name, pid in self.pids.items() if name != "guest"}
+        pids = self.pids
+        return {name: Use.of(pids[name]) for name in ("forwarder", "vpnkit-forwarder")}
 
 
 @contextmanager

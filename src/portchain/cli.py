@@ -114,13 +114,18 @@ def shown(forward: dict[str, Any]) -> tuple[str, str]:
 def command_ps(options: argparse.Namespace) -> int:
     """The forwards."""
     found = [forward for name in chosen(options.guest) for forward in forwards(name)]
-    table = make_table("GUEST", "LISTEN", "TARGET", "STATE", "CONNECTIONS", "RECEIVED", "SENT", "LAST ERROR")
+    if not options.all:
+        found = [one for one in found if one["origin"] != "system"]
+    table = make_table("GUEST", "LISTEN", "TARGET", "OWNER", "STATE", "CONNECTIONS", "RECEIVED", "SENT")
     for one in found:
         table.add_row(
-            *(one["guest"], *shown(one), one["state"], str(one["connections"])),
-            *(size(one["received"]), size(one["sent"]), one["error"] or "-"),
+            *(one["guest"], *shown(one), one["owner"], one["state"], str(one["connections"])),
+            *(size(one["received"]), size(one["sent"])),
         )
     show(options.json, found, table)
+    for one in found:
+        if one["state"] == "failed":
+            print(f"portchain: guest {one['guest']}: {one['error']}", file=sys.stderr)
     return 0
 
 
@@ -212,6 +217,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
         if name == "shell":
             command.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of a shell")
+        if name == "ps":
+            command.add_argument("--all", "-a", action="store_true", help="the guest's own sockets as well")
         if name == "forward":
             add_forward_actions(command)
     return top

@@ -127,6 +127,32 @@ def server() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def echo(address: str, port: int, sizes: list[int]) -> str:
+    """Whether datagrams of ``sizes`` bytes come back from where they were sent, one after the other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+        client.connect((address, port))
+        for size in sizes:
+            client.send(bytes(size))
+            if client.recv(65536) != bytes(size):
+                return f"not {size} bytes"
+    return "all"
+
+
+@contextlib.contextmanager
+def datagram_server() -> Iterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                data, client = sock.recvfrom(65536)
+                sock.sendto(data, client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield sock.getsockname()[1]
+
+
 def children() -> dict[str, int]:
     """The programs of this process, by their words."""
     pids = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
@@ -151,6 +177,10 @@ def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[
     yield "own.test after it went", entered(pid, ask, spec.gateway, "own.test", datagram)
     with server() as port:
         yield "allowed", entered(pid, greet, spec.gateway, port)
+        with datagram_server() as echoing:
+            sizes = [1, 0, 1472, 1473, 9000, 65507]
+            yield "datagrams", entered(pid, echo, spec.gateway, echoing, sizes)
+            yield "datagrams to nobody", entered(pid, echo, spec.gateway, port, [1])
         yield "the gateway's other address", entered(pid, greet, "192.168.66.2", port)
         for word in (
             "dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility",
@@ -163,6 +193,11 @@ def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[
         yield "after both were killed", entered(pid, greet, spec.gateway, port)
         spec.host_access_file.write_text(HostAccess.parse([f"1-{port - 1}"]).dump())
         yield "not allowed", entered(pid, greet, spec.gateway, port)
+        with datagram_server() as echoing:
+            spec.host_access_file.write_text(HostAccess.parse([str(echoing)]).dump())
+            yield "allowed datagram", entered(pid, echo, spec.gateway, echoing, [1])
+            spec.host_access_file.write_text(HostAccess.parse([]).dump())
+            yield "datagram not allowed", entered(pid, echo, spec.gateway, echoing, [1])
 
 
 def main() -> None:

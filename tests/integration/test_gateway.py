@@ -52,6 +52,16 @@ def test_the_hosts_loopback_is_reached_as_far_as_the_policy_allows(seen: dict[st
     assert seen["not allowed"] == "ConnectionResetError"
 
 
+def test_datagrams_of_every_size_are_answered_from_where_they_were_sent(seen: dict[str, str]) -> None:
+    assert seen["datagrams"] == "all"
+    assert seen["datagrams to nobody"] == "TimeoutError"
+
+
+def test_the_policy_is_for_datagrams_too(seen: dict[str, str]) -> None:
+    assert seen["allowed datagram"] == "all"
+    assert seen["datagram not allowed"] == "TimeoutError"
+
+
 def test_nothing_but_the_gateways_address_leads_to_the_host(seen: dict[str, str]) -> None:
     assert seen["the gateway's other address"] == "ConnectionRefusedError"
 

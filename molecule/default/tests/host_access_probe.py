@@ -47,5 +47,17 @@ def talk(name, port, size):
         return {"error": type(error).__name__}
 
 
+def exchange(name, port, size):
+    """Send a datagram of ``size`` bytes, and see that the answer comes from where it was sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect((name, port))
+        client.send(b"x" * size)
+        try:
+            return {"echoed": len(client.recv(65536))}
+        except OSError as error:
+            return {"error": type(error).__name__}
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))

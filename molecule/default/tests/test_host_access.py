@@ -59,6 +59,14 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
+class EchoDatagram(socketserver.BaseRequestHandler):
+    """Sends back what came."""
+
+    def handle(self) -> None:
+        data, sock = self.request
+        sock.sendto(data, self.client_address)
+
+
 class Server6(Server):
     address_family = socket.AF_INET6
 
@@ -80,6 +88,16 @@ def port() -> Iterator[int]:
 def port6() -> Iterator[int]:
     """A server on the host's ::1 alone."""
     yield from serving(Server6, "::1")
+
+
+@pytest.fixture(scope="module")
+def udp_port() -> Iterator[int]:
+    """A server of datagrams on the host's 127.0.0.1."""
+    with socketserver.UDPServer(("127.0.0.1", 0), EchoDatagram) as server:
+        server.max_packet_size = 65536
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 @pytest.fixture
@@ -137,6 +155,11 @@ def test_a_server_on_the_hosts_loopback_is_reached(probe: Probe, port: int) -> N
 
 def test_a_server_on_the_hosts_ipv6_loopback_is_reached(probe: Probe, port6: int) -> None:
     assert probe("talk", NAMES[0], port6, 10) == {"greeting": "::1", "echoed": 10}
+
+
+@pytest.mark.parametrize("size", [1, 65507])
+def test_a_server_of_datagrams_is_reached(probe: Probe, udp_port: int, size: int) -> None:
+    assert probe("exchange", NAMES[0], udp_port, size) == {"echoed": size}
 
 
 def test_a_port_without_a_server_is_a_reset(probe: Probe, unused: int) -> None:

@@ -1,8 +1,9 @@
-"""host.docker.internal: lead connections to the gateway's address to the host's loopback, as far as the policy allows.
+"""host.docker.internal: lead what is sent to the gateway's address to the host's loopback, as the policy allows.
 
-Usage: python3 -m portchain.guest.host_access GUEST GATEWAY RESOLVER POLICY_FILE DESCRIPTOR
-DESCRIPTOR is a TCP listener in the gateway's namespace, to which all connections to its address are redirected, and the
-gateway's own to RESOLVER, which stands for the host's. The program itself is in the host's network, as nobody.
+Usage: python3 -m portchain.guest.host_access GUEST GATEWAY RESOLVER POLICY_FILE LISTENER TAKEN ANSWERS
+LISTENER is the descriptor of a TCP listener in the gateway's namespace, to which all connections to its address are
+redirected, and the gateway's own to RESOLVER, which stands for the host's. TAKEN and ANSWERS are what
+`host_access_udp.open_sockets` returned there. The program itself is in the host's network, as nobody.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..forwarder.loop import Loop
 from ..forwarder.relay import Meter, Relay, reset
 from ..mapping.forward import Endpoint
 from .host_access_policy import HostAccess
+from .host_access_udp import HostAccessDatagrams
 from .host_names import nameservers
 
 MAX_DESCRIPTORS = 20_000
@@ -62,22 +64,26 @@ class PolicyFile:
 
 
 @dataclass
-class Refusals:
-    """Says why a connection is refused, for each port once in `SILENCE_SECONDS`."""
+class Doorkeeper:
+    """Says yes or no to each connection or datagram, and why not: for each port once in `SILENCE_SECONDS`."""
 
     guest: str
+    policy: PolicyFile
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._said: dict[int, float] = {}
 
-    def line(self, port: int, policy: HostAccess) -> str | None:
-        """The line to log, None where it was said a moment ago."""
+    def allows(self, port: int, what: str = "connection") -> bool:
+        """Whether ``port`` may be reached now."""
+        policy = self.policy.current()
+        if policy.allows(port):
+            return True
         now = self.clock()
-        if now - self._said.get(port, -SILENCE_SECONDS) < SILENCE_SECONDS:
-            return None
-        self._said[port] = now
-        return f"guest {self.guest}: a connection to host port {port} is refused: guest_host_access allows {policy}"
+        if now - self._said.get(port, -SILENCE_SECONDS) >= SILENCE_SECONDS:
+            self._said[port] = now
+            log(f"guest {self.guest}: a {what} to host port {port} is refused: guest_host_access allows {policy}")
+        return False
 
 
 def original_destination(client: socket.socket) -> tuple[str, int]:
@@ -93,14 +99,11 @@ class HostAccessServer:
     ``places``: the address of the gateway, and the one that stands for the host's resolver.
     """
 
-    def __init__(
-        self, loop: Loop, listener: socket.socket, places: tuple[str, str], policy: PolicyFile, refusals: Refusals
-    ) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, places: tuple[str, str], doorkeeper: Doorkeeper) -> None:
         self._loop = loop
         self._listener = listener
         self._gateway, self._resolver = places
-        self._policy = policy
-        self._refusals = refusals
+        self._doorkeeper = doorkeeper
         listener.setblocking(False)
         self._resume()
 
@@ -122,7 +125,7 @@ class HostAccessServer:
         servers: list[str] = []
         if (address, port) == (self._resolver, _DNS):
             servers = nameservers(_RESOLV_CONF.read_text() if _RESOLV_CONF.exists() else "")
-        elif address == self._gateway and self._allowed(port):
+        elif address == self._gateway and self._doorkeeper.allows(port):
             servers = ["127.0.0.1", "::1"]
         if servers:
             targets = [socket_address(Endpoint("tcp", server, port)) for server in servers]
@@ -130,15 +133,6 @@ class HostAccessServer:
         else:
             reset(client)
             client.close()
-
-    def _allowed(self, port: int) -> bool:
-        policy = self._policy.current()
-        if policy.allows(port):
-            return True
-        line = self._refusals.line(port, policy)
-        if line:
-            log(line)
-        return False
 
     def connected(self, dial: Dial, target: socket.socket) -> None:
         """Relay between the guest and the host's server."""
@@ -155,15 +149,17 @@ class HostAccessServer:
 
 def main() -> int:
     """Serve for ever."""
-    if len(sys.argv) != 6:
+    if len(sys.argv) != 8:
         print(__doc__, file=sys.stderr)
         return 2
-    guest, gateway, resolver, policy_file, descriptor = sys.argv[1:]
+    guest, gateway, resolver, policy_file, *descriptors = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_DESCRIPTORS),) * 2)
     loop = Loop()
-    listener = socket.socket(fileno=int(descriptor))
-    HostAccessServer(loop, listener, (gateway, resolver), PolicyFile(Path(policy_file), guest), Refusals(guest))
+    listener, taken, answers = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
+    doorkeeper = Doorkeeper(guest, PolicyFile(Path(policy_file), guest))
+    HostAccessServer(loop, listener, (gateway, resolver), doorkeeper)
+    HostAccessDatagrams(loop, taken, answers, lambda port: doorkeeper.allows(port, "datagram"))
     loop.run()
     return 0
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..forwarder.address import keep_alive
-from . import kernel
+from . import host_access_udp, kernel
 from .host_names import hosts_for_guest
 from .programs import Programs
 from .spec import GuestSpec
@@ -45,7 +45,7 @@ class Gateway:
         try:
             kernel.unshare(kernel.CLONE_NEWNET)
             self.namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            self._to_host = self._listen()
+            self._to_host = self._listen(), *host_access_udp.open_sockets(spec.gateway)
             kernel.setns(own, kernel.CLONE_NEWNET)
         finally:
             os.close(own)
@@ -101,16 +101,19 @@ class Gateway:
         return True
 
     def _lead_to_host(self) -> None:
-        """Redirect the gateway's TCP ports, its own DNS apart, to a program in the host's network."""
+        """Redirect the gateway's ports, its own DNS and DHCP apart, to a program in the host's network."""
         gateway = self._spec.gateway
-        sent_here = ("-i", _LINK, "-d", gateway, "-p", "tcp", "!", "--dport", "53")
-        port = str(self._to_host.getsockname()[1])
-        self._run("iptables", "-t", "nat", "-A", "PREROUTING", *sent_here, "-j", "REDIRECT", "--to-ports", port)
-        descriptor = self._to_host.fileno()
-        arguments = (self._spec.name, gateway, _UPLINK_DNS, str(self._spec.host_access_file), str(descriptor))
+        tcp, udp = (str(sock.getsockname()[1]) for sock in self._to_host[:2])
+        sent_here = ("PREROUTING", "-i", _LINK, "-d", gateway)
+        connections = (*sent_here, "-p", "tcp", "!", "--dport", "53")
+        datagrams = (*sent_here, "-p", "udp", "-m", "multiport", "!", "--dports", "53,67")
+        self._run("iptables", "-t", "nat", "-A", *connections, "-j", "REDIRECT", "--to-ports", tcp)
+        self._run("iptables", "-t", "mangle", "-A", *datagrams, "-j", "TPROXY", "--on-ip", gateway, "--on-port", udp)
+        descriptors = [sock.fileno() for sock in self._to_host]
+        arguments = (self._spec.name, gateway, _UPLINK_DNS, str(self._spec.host_access_file), *map(str, descriptors))
         program = ("/usr/bin/python3", "-m", "portchain.guest.host_access", *arguments)
         rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
-        self._programs.start("host access", (*_AS_NOBODY, *rights, *program), [descriptor])
+        self._programs.start("host access", (*_AS_NOBODY, *rights, *program), descriptors)
 
     def _dnsmasq_options(self) -> list[str]:
         spec = self._spec
@@ -155,14 +158,15 @@ class Gateway:
         self._run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", _UPLINK, "-j", "MASQUERADE")
         # pasta takes care of DNS over UDP alone.
         to_resolver = ("-d", _UPLINK_DNS, "-p", "tcp", "--dport", "53")
-        place = f"{self._spec.gateway}:{self._to_host.getsockname()[1]}"
+        place = f"{self._spec.gateway}:{self._to_host[0].getsockname()[1]}"
         self._run("iptables", "-t", "nat", "-A", "OUTPUT", *to_resolver, "-j", "DNAT", "--to-destination", place)
         return True
 
     def stop(self) -> None:
         """End the programs and let the namespace go."""
         self._programs.stop()
-        self._to_host.close()
+        for sock in self._to_host:
+            sock.close()
         self._hosts_file.unlink(missing_ok=True)
         os.close(self.namespace)
         namespace = Path(self._spec.run_dir) / "gateway.netns"

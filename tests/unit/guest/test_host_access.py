@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portchain.guest.host_access import SILENCE_SECONDS, PolicyFile, Refusals
+from portchain.guest.host_access import SILENCE_SECONDS, Doorkeeper, PolicyFile
 from portchain.guest.host_access_policy import HostAccess
 from portchain.guest.host_names import hosts_for_guest, nameservers
 
@@ -62,16 +62,24 @@ def test_nothing_is_allowed_while_the_file_cannot_be_read(
     assert "guest g: no port of the host is allowed" in capfd.readouterr().err
 
 
-def test_a_refusal_names_the_rule_and_is_not_repeated_at_once() -> None:
+def test_a_refusal_names_the_rule_and_is_not_repeated_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     now = 1000.0
-    refusals = Refusals("g", lambda: now)
-    policy = HostAccess.parse(["8000-8100"])
-    said = "guest g: a connection to host port 5432 is refused: guest_host_access allows 8000-8100"
-    assert refusals.line(5432, policy) == said
-    assert refusals.line(5432, policy) is None
-    assert refusals.line(5433, policy) == said.replace("5432", "5433")
+    path = tmp_path / "host-access.json"
+    path.write_text(HostAccess.parse(["8000-8100"]).dump())
+    doorkeeper = Doorkeeper("g", PolicyFile(path, "g"), lambda: now)
+    said = "guest g: a connection to host port 5432 is refused: guest_host_access allows 8000-8100\n"
+    assert doorkeeper.allows(8000)
+    assert not doorkeeper.allows(5432)
+    assert capfd.readouterr().err == said
+    assert not doorkeeper.allows(5432)
+    assert capfd.readouterr().err == ""
+    assert not doorkeeper.allows(5433, "datagram")
+    assert capfd.readouterr().err == said.replace("5432", "5433").replace("connection", "datagram")
     now += SILENCE_SECONDS
-    assert refusals.line(5432, policy) == said
+    assert not doorkeeper.allows(5432)
+    assert capfd.readouterr().err == said
 
 
 HOSTS = """# a comment

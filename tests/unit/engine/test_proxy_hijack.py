@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -52,23 +53,43 @@ async def test_a_hijacked_connection_is_raw_and_half_closed_each_way(head, first
 @pytest.mark.parametrize("half_closed", [False, True])
 @in_loop
 async def test_what_was_written_before_leaving_a_hijacked_connection_arrives(half_closed):
+    left = asyncio.Event()
     heard = asyncio.get_running_loop().create_future()
 
     async def engine(peer: Peer) -> None:
         await peer.head()
         await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
-        await asyncio.sleep(0.2)
-        heard.set_result(await peer.rest())
+        await left.wait()
+        heard.set_result(len(await peer.rest()))
 
     async with scene(engine) as stage:
-        client = await stage.client()
-        await client.put(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
-        await client.head()
-        await client.put(b"x" * 700_000)
-        if half_closed:
-            client.end()
-        client.close()
-        assert await heard == b"x" * 700_000
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(stage.path)
+            client.setblocking(False)
+            client.send(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
+            await asyncio.sleep(0.1)
+            assert client.recv(100)
+            sent = await fill(client)
+            if half_closed:
+                client.shutdown(socket.SHUT_WR)
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
+        left.set()
+        assert await heard == sent
+
+
+async def fill(client: socket.socket) -> int:
+    """Send until nobody takes any more; returns how many bytes that were."""
+    sent = 0
+    while True:
+        try:
+            sent += client.send(bytes(4096))
+        except BlockingIOError:
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(BlockingIOError):
+                sent += client.send(bytes(4096))
+                continue
+            return sent
 
 
 @in_loop

@@ -24,8 +24,10 @@ from portchain.guest.host_access_policy import HostAccess
 from portchain.guest.network import Gateway
 from portchain.guest.spec import GuestSpec
 
-RESOLVER = "127.0.0.77"
-DEADLINE = 5.0
+FIRST, SECOND = "127.0.0.77", "127.0.0.78"
+RESOLVERS = {FIRST: "203.0.113.9", SECOND: "203.0.113.10"}
+DEADLINE = 10.0
+PATIENCE = 1.0
 
 
 def run(command: str) -> None:
@@ -34,7 +36,10 @@ def run(command: str) -> None:
 
 def furnish(folder: Path) -> None:
     """A machine with a way to the outside, a resolver on its loopback, and names of its own."""
-    for name, text in (("resolv.conf", f"nameserver {RESOLVER}\n"), ("hosts", "127.0.0.1 localhost own.test\n")):
+    for name, text in (
+        ("resolv.conf", f"nameserver {FIRST}\n"),
+        ("hosts", "127.0.0.1 localhost own.test\n"),
+    ):
         (folder / name).write_text(text)
         run(f"mount --bind {folder / name} /etc/{name}")
     run("ip link set lo up; ip link add up0 type veth peer name up1; ip link set up1 up; ip link set up0 up")
@@ -42,18 +47,27 @@ def furnish(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def resolver() -> Iterator[None]:
-    options = ("--no-resolv", "--no-hosts", "--pid-file=", "--bind-interfaces", "--address=/outside.test/203.0.113.9")
-    command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", f"--listen-address={RESOLVER}", *options]
+def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def resolver(listen: str) -> Iterator[None]:
+    place = (f"--listen-address={listen}", f"--address=/outside.test/{RESOLVERS[listen]}")
+    options = ("--no-resolv", "--no-hosts", "--pid-file=", "--bind-interfaces", *place)
+    command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", *options]
+    with started(command):
         yield
-        process.terminate()
 
 
 @contextlib.contextmanager
 def guest(gateway: Gateway, spec: GuestSpec) -> Iterator[int]:
     """A network namespace with the guest's end; yields a process in it."""
-    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as process:
+    with started(["unshare", "--net", "sleep", "60"]) as process:
         own = Path("/proc/self/ns/net").stat().st_ino
         wait(lambda: Path(f"/proc/{process.pid}/ns/net").stat().st_ino != own)
         gateway.connect(process.pid)
@@ -61,7 +75,6 @@ def guest(gateway: Gateway, spec: GuestSpec) -> Iterator[int]:
         run(f"{inside} address add {spec.address}/24 dev eth0; {inside} link set eth0 up")
         run(f"{inside} route add default via {spec.gateway}")
         yield process.pid
-        process.kill()
 
 
 def wait(condition: Callable[[], Any]) -> Any:
@@ -79,7 +92,7 @@ def ask(server: str, name: str, kind: socket.SocketKind) -> str:
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     question = struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
     with socket.socket(socket.AF_INET, kind) as client:
-        client.settimeout(DEADLINE)
+        client.settimeout(PATIENCE)
         client.connect((server, 53))
         framed = kind == socket.SOCK_STREAM
         client.sendall(struct.pack("!H", len(question)) + question if framed else question)
@@ -175,6 +188,14 @@ def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[
     gateway.tend()
     wait(lambda: entered(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
     yield "own.test after it went", entered(pid, ask, spec.gateway, "own.test", datagram)
+    (folder / "resolv.conf").write_text(f"nameserver {SECOND}\n")
+
+    def resolved_anew() -> bool:
+        gateway.tend()
+        return entered(pid, ask, spec.gateway, "outside.test", datagram) == RESOLVERS[SECOND]
+
+    wait(resolved_anew)
+    yield "another resolver, over TCP", entered(pid, ask, spec.gateway, "outside.test", stream)
     with server() as port:
         yield "allowed", entered(pid, greet, spec.gateway, port)
         with datagram_server() as echoing:
@@ -208,7 +229,9 @@ def main() -> None:
     spec = GuestSpec(name="stage", hostname="stage", subnet="192.168.65.0/24", images={}, **numbers, **paths)
     spec.host_access_file.write_text(HostAccess.parse(["1-65535"]).dump())
     gateway = Gateway(spec)
-    with resolver():
+    with contextlib.ExitStack() as stack:
+        for address in RESOLVERS:
+            stack.enter_context(resolver(address))
         gateway.serve()
         with guest(gateway, spec) as pid:
             found = dict(look(folder, spec, gateway, pid))

@@ -47,6 +47,10 @@ def test_a_change_of_etc_hosts_is_taken_over(seen: dict[str, str]) -> None:
     assert seen["own.test after it went"] == ""
 
 
+def test_another_resolver_is_taken_over(seen: dict[str, str]) -> None:
+    assert seen["another resolver, over TCP"] == "203.0.113.10"
+
+
 def test_the_hosts_loopback_is_reached_as_far_as_the_policy_allows(seen: dict[str, str]) -> None:
     assert seen["allowed"] == "here"
     assert seen["not allowed"] == "ConnectionResetError"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..forwarder.address import keep_alive
 from . import host_access_udp, kernel
-from .host_names import hosts_for_guest
+from .host_names import hosts_for_guest, nameservers
 from .programs import Programs
 from .spec import GuestSpec
 
@@ -25,7 +25,7 @@ _UPLINK_ADDRESS, _UPLINK_GATEWAY, _UPLINK_DNS = "192.168.66.2", "192.168.66.1", 
 _UPLINK_DEADLINE = 3.0
 _DNSMASQ_RIGHTS = "-all,+net_bind_service,+net_admin,+net_raw"
 _AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL")
-_HOSTS = Path("/etc/hosts")
+_HOSTS, _RESOLV_CONF = Path("/etc/hosts"), Path("/etc/resolv.conf")
 _BACKLOG = 1024
 _IP_FREEBIND = 15
 
@@ -41,6 +41,7 @@ class Gateway:
         self._spec = spec
         self._programs = Programs(spec.name)
         self._hosts = ""
+        self._resolvers = nameservers(_read(_RESOLV_CONF))
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             kernel.unshare(kernel.CLONE_NEWNET)
@@ -82,10 +83,14 @@ class Gateway:
         self._lead_to_host()
 
     def tend(self) -> None:
-        """Start again what ended, and take over what changed in the host's /etc/hosts."""
+        """Start again what ended, and take over what changed in the host's /etc/hosts and /etc/resolv.conf."""
         self._programs.tend()
         if self._refresh_hosts():
             self._programs.signal("dnsmasq", signal.SIGHUP)
+        resolvers = nameservers(_read(_RESOLV_CONF))
+        if resolvers != self._resolvers:
+            self._resolvers = resolvers
+            self._programs.signal("pasta", signal.SIGTERM)  # it reads them when it starts
 
     @property
     def _hosts_file(self) -> Path:
@@ -93,7 +98,7 @@ class Gateway:
 
     def _refresh_hosts(self) -> bool:
         """Write the names that dnsmasq answers; returns whether they changed."""
-        hosts = hosts_for_guest(_HOSTS.read_text() if _HOSTS.exists() else "", self._spec.gateway)
+        hosts = hosts_for_guest(_read(_HOSTS), self._spec.gateway)
         if hosts == self._hosts and self._hosts_file.exists():
             return False
         self._hosts = hosts
@@ -185,3 +190,7 @@ class Gateway:
         if done.returncode:
             raise NetworkError(f"gateway of guest {self._spec.name}: {' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""

@@ -50,8 +50,9 @@ class Programs:
         _end([self._running.pop(name).process])
 
     def signal(self, name: str, number: int) -> None:
-        """Send a signal to a program, if it runs."""
-        self._running[name].process.send_signal(number)
+        """Send a signal to a program, if it was started."""
+        if name in self._running:
+            self._running[name].process.send_signal(number)
 
     def tend(self) -> None:
         """Start again what ended."""

@@ -25,12 +25,13 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GUEST ?= linuxkit
 NAME ?= default
+N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down clean test lint sanity unit integration scenario bench lock
+.PHONY: help setup up down clean test lint sanity unit integration scenario bench bench-engine bench-ports soak lock
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(PORTCHAIN) $(COLLECTIONS) ## Prepare .venv and the Ansible collections
 
@@ -76,10 +77,24 @@ bench: setup ## Measure the forwarder beside its peers, and how fast the guest G
 	$(VENV)/bin/python tests/bench/forwarder.py
 	$(SUDO) $(VENV)/bin/python tests/bench/boot.py $(GUEST)
 
+# A measurement at a guest that has probes, taken down afterwards whatever comes of it.
+at_probes = molecule converge --scenario-name ports && \
+	{ python tests/bench/$(1); status=$$?; molecule destroy --scenario-name ports; exit $$status; }
+
+bench-engine: $(STAMPS)-test $(COLLECTIONS) ## Measure docker save and load through docker.sock beside the guest's own socket (root)
+	$(call at_probes,engine.py ports)
+
+bench-ports: $(STAMPS)-test $(COLLECTIONS) ## Measure up to a thousand published ports and ten thousand forwards (root)
+	$(call at_probes,many_ports.py ports)
+
+soak: $(STAMPS)-test $(COLLECTIONS) ## Start and kill containers N times: nothing late, held, left or grown (root)
+	$(call at_probes,soak.py ports $(N))
+
 lock: $(STAMPS)-test ## Pin the newest versions that requirements/*.in allow
 	$(LOCK) --upgrade requirements/run.in pyproject.toml --output-file requirements/run.txt
 	$(LOCK) --upgrade requirements/test.in --output-file requirements/test.txt
 	$(LOCK) --upgrade --no-deps requirements/collections.in --output-file requirements/collections.txt
+	$(LOCK) --upgrade --no-deps requirements/clients.in --output-file requirements/clients.txt
 
 $(STAMPS)-run: requirements/run.txt
 	rm -rf $(VENV)

@@ -1,153 +1,105 @@
-"""The engine's API through the proxy beside the engine's own socket, in one run: images both ways, and small requests.
+"""docker save and docker load of one image: through docker.sock, through engine.sock, and at the guest's own socket.
 
-Usage: python tests/bench/engine.py [ROUNDS]
-The engine is a process that sends and takes in bytes in chunks of 32 KiB, as dockerd does. Rounds alternate between the
-ways; medians, and the proxy's share of the direct way's.
+Usage: python tests/bench/engine.py GUEST [ROUNDS]
+One program moves the bytes each way, in turn; for the guest's own socket it runs in the guest. What is loaded is there
+already, so that the engine reads all of it and stores nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
-import socket
+import json
+import shlex
 import statistics
+import subprocess
 import sys
-import tempfile
-import threading
-import time
+from pathlib import Path
 
-from portchain.engine.proxy import Proxy, dial_unix
+import docker
+from probing import as_root
 
-SIZE = 512 * 1024 * 1024
-SECONDS = 1.0
-CHUNK = 32 * 1024
-PIECE = b"%x\r\n%b\r\n" % (CHUNK, bytes(CHUNK))
-END = b"0\r\n\r\n"
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+OWN = "/run/guest-services/docker.sock"
+DEADLINE = 600
+# Takes a socket, an image and a number of rounds; prints seconds of save and load of each, and the size. The bodies
+# are chunked, as Docker's own client has them.
+PROGRAM = """
+import json, socket, sys, time
+path, image, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+END = b"Host: docker\\r\\nConnection: close\\r\\n"
 
+def ask(request, body=None, keep=None):
+    sock, buffer, size = socket.socket(socket.AF_UNIX), bytearray(1 << 20), 0
+    sock.connect(path)
+    sock.sendall(request.encode() + END + b"\\r\\n")
+    if body is not None:
+        for at in range(0, len(body), 32768):
+            part = body[at : at + 32768]
+            sock.sendall(b"%x\\r\\n%b\\r\\n" % (len(part), part))
+        sock.sendall(b"0\\r\\n\\r\\n")
+    while count := sock.recv_into(buffer):
+        size += count
+        if keep is not None:
+            keep += buffer[:count]
+    return size
 
-def listen(path: str) -> socket.socket:
-    """A listener."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(128)
-    return listener
+def save(keep=None):
+    return ask(f"GET /images/{image}/get HTTP/1.1\\r\\n", keep=keep)
 
+def unchunked(answer):
+    at, found = answer.index(b"\\r\\n\\r\\n") + 4, bytearray()
+    while size := int(answer[at : (end := answer.index(b"\\r\\n", at))], 16):
+        found += answer[end + 2 : end + 2 + size]
+        at = end + 2 + size + 2
+    return bytes(found)
 
-def engine(listener: socket.socket) -> None:
-    """GET /save sends SIZE bytes, POST /load takes in what comes, anything else has a short answer."""
-    while True:
-        threading.Thread(target=converse, args=(listener.accept()[0],), daemon=True).start()
-
-
-def converse(client: socket.socket) -> None:
-    """One connection."""
-    buffer = bytearray(CHUNK)
-    with client:
-        while head := client.recv(65536):
-            if head.startswith(b"GET /save"):
-                client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                for _ in range(SIZE // CHUNK):
-                    client.sendall(PIECE)
-                client.sendall(END)
-            else:
-                if head.startswith(b"POST /load"):
-                    while bytes(buffer[: client.recv_into(buffer)][-len(END) :]) != END:
-                        pass
-                client.sendall(REPLY)
-
-
-def proxy(listener: socket.socket, path: str) -> None:
-    """The proxy, passing everything on."""
-
-    async def main() -> None:
-        Proxy(lambda: dial_unix(path), lambda _method, _path: None).serve(listener)
-        await asyncio.Event().wait()
-
-    asyncio.run(main())
+answer = bytearray()
+save(answer)
+archive, found = unchunked(answer), []
+del answer
+for _ in range(rounds):
+    started = time.monotonic()
+    save()
+    saved = time.monotonic()
+    ask("POST /images/load?quiet=1 HTTP/1.1\\r\\nTransfer-Encoding: chunked\\r\\n", archive)
+    found.append((saved - started, time.monotonic() - saved))
+print(json.dumps({"size": len(archive), "rounds": found}))
+"""
 
 
-def connect(path: str) -> socket.socket:
-    """A client."""
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(path)
-    return client
+def measure(guest: str, way: str, image: str) -> tuple[float, float, int]:
+    """Seconds of one save and one load, and the bytes moved."""
+    if way == "own":
+        script = shlex.join(["python3", "-c", PROGRAM, OWN, image, "1"])
+        command = [str(Path(sys.executable).with_name("portchain")), "shell", "--guest", guest, "--", script]
+    else:
+        command = [sys.executable, "-c", PROGRAM, f"/run/portchain/{guest}/{way}.sock", image, "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
+    found = json.loads(done.stdout)
+    save, load = found["rounds"][0]
+    return save, load, found["size"]
 
 
-def save(path: str) -> float:
-    """Mbyte a second from the engine."""
-    buffer, tail, start = bytearray(256 * 1024), b"", time.monotonic()
-    with connect(path) as client:
-        client.sendall(b"GET /save HTTP/1.1\r\nHost: docker\r\n\r\n")
-        while not tail.endswith(END):
-            size = client.recv_into(buffer)
-            tail = (tail + bytes(buffer[max(0, size - len(END)) : size]))[-len(END) :]
-    return SIZE / 1e6 / (time.monotonic() - start)
-
-
-def load(path: str) -> float:
-    """Mbyte a second to the engine."""
-    start = time.monotonic()
-    with connect(path) as client:
-        client.sendall(b"POST /load HTTP/1.1\r\nHost: docker\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(SIZE // CHUNK):
-            client.sendall(PIECE)
-        client.sendall(END)
-        client.recv(len(REPLY), socket.MSG_WAITALL)
-    return SIZE / 1e6 / (time.monotonic() - start)
-
-
-def keep_alive(path: str) -> float:
-    """Requests a second on one connection."""
-    done, end = 0, time.monotonic() + SECONDS
-    with connect(path) as client:
-        while time.monotonic() < end:
-            client.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
-            client.recv(len(REPLY), socket.MSG_WAITALL)
-            done += 1
-    return done / SECONDS
-
-
-def new_connections(path: str) -> float:
-    """Connections a second, one request on each."""
-    done, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        with connect(path) as client:
-            client.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
-            client.recv(len(REPLY), socket.MSG_WAITALL)
-        done += 1
-    return done / SECONDS
-
-
-MEASURES = {
-    "save, MB/s": save,
-    "load, MB/s": load,
-    "keep-alive, requests/s": keep_alive,
-    "new connections/s": new_connections,
-}
-
-
-def main() -> None:
-    """Measure and print."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    with tempfile.TemporaryDirectory() as folder:
-        ways = {"direct": f"{folder}/engine.sock", "proxy": f"{folder}/docker.sock"}
-        parts = [
-            multiprocessing.Process(target=engine, args=(listen(ways["direct"]),), daemon=True),
-            multiprocessing.Process(target=proxy, args=(listen(ways["proxy"]), ways["direct"]), daemon=True),
-        ]
-        for part in parts:
-            part.start()
-        for name, measure in MEASURES.items():
-            found: dict[str, list[float]] = {way: [] for way in ways}
-            for _ in range(rounds):
-                for way, path in ways.items():
-                    found[way].append(measure(path))
-            direct, through = (statistics.median(figures) for figures in found.values())
-            print(f"{name:24} direct {direct:9.0f}   proxy {through:9.0f}   {through / direct:.2f}")
-        for part in parts:
-            part.kill()
+def main() -> int:
+    """Print the medians and their ratio to the guest's own socket."""
+    if len(sys.argv) not in (2, 3):
+        print(__doc__, file=sys.stderr)
+        return 2
+    guest, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 5
+    as_root("true")
+    engine = docker.DockerClient(base_url=f"unix:///run/portchain/{guest}/docker.sock")
+    image = engine.containers.get("probe").image.tags[0]
+    ways = ("own", "engine", "docker")
+    found: dict[str, list[tuple[float, float, int]]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            found[way].append(measure(guest, way, image))
+    size = found["own"][0][2] / 1e6
+    for index, name in enumerate(("save", "load")):
+        seconds = {way: statistics.median(one[index] for one in found[way]) for way in ways}
+        for way in ways:
+            rate, ratio = size / seconds[way], seconds["own"] / seconds[way]
+            print(f"{name} {size:.0f} MB  {way + '.sock':12} {rate:6.0f} MB/s  {ratio:.2f} of the guest's own")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

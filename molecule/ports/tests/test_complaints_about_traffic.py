@@ -152,7 +152,7 @@ def test_throughput(port: int) -> None:
         server.kill()
     ratio = rates[port] / rates[direct]
     print(f"\n{rates[port] / 1e6:.0f} MB/s, {ratio:.2f} of the server on the host itself")
-    assert ratio > 0.25
+    assert ratio > 0.1
 
 
 def rate(port: int, size: int = 128 * MIB) -> float:

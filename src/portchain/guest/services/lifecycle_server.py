@@ -114,12 +114,18 @@ def wait_for_socket(path: Path, process: subprocess.Popen[bytes], deadline: floa
         time.sleep(0.01)
 
 
-def supervise(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Wait until one of ``processes`` ends, then end the others; returns its exit status."""
+def supervise(dockerd: subprocess.Popen[bytes], containerd: subprocess.Popen[bytes]) -> int:
+    """Wait until one of them ends, then end the other; returns the exit status of the first.
+
+    Without containerd there is nothing that dockerd could put in order, though it would wait to.
+    """
     ended, status = os.wait()
-    for process in processes:
+    if ended == containerd.pid:
+        dockerd.kill()
+    else:
+        containerd.terminate()
+    for process in (dockerd, containerd):
         if process.pid != ended:
-            process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_DEADLINE)
     return os.waitstatus_to_exitcode(status)
@@ -137,7 +143,7 @@ def main() -> int:
     dockerd = start("dockerd", dockerd_command(gateway))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: dockerd.terminate())
-    return supervise([dockerd, containerd])
+    return supervise(dockerd, containerd)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from ..kernel import die_with_parent
+
 FOLDER = Path("/var/log/docker")
 _LIMIT = 1_000_000
 _KEPT = 3
@@ -45,8 +47,13 @@ class RotatingLog:
 
 
 def run(log: RotatingLog, command: list[str]) -> int:
-    """Run ``command`` with its output in ``log``, signals passed on; returns its exit status."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+    """Run ``command`` with its output in ``log``, signals passed on, even a kill; returns its exit status."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (there is one thread)
+    ) as child:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda received, _: child.send_signal(received))
         assert child.stdout

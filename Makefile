@@ -47,7 +47,7 @@ clean: down ## Take down, and remove the images, the environment and everything 
 
 test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sudo without a password)
 	scripts/run-stages $(RESULTS) lint sanity unit integration \
-		scenario-default scenario-side_by_side scenario-clients scenario-ports
+		scenario-default scenario-side_by_side scenario-clients scenario-ports scenario-services
 
 lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
 	ruff check . $(call scripts_of,python3)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from portchain import cli, daemon
+from portchain.cli import common, forward
 from portchain.guest import manage
 from portchain.mapping.forward import Forward
 
@@ -24,12 +25,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("count", "text"), [(None, "-"), (0, "0 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3072.0 GiB")]
 )
 def test_sizes_are_for_people(count: int | None, text: str) -> None:
-    assert cli.size(count) == text
+    assert common.size(count) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (5.4, "5s"), (65, "1m 5s"), (12000, "3h 20m")])
 def test_durations_are_for_people(seconds: float | None, text: str) -> None:
-    assert cli.duration(seconds) == text
+    assert common.duration(seconds) == text
 
 
 def test_status_is_1_where_the_guest_is_down(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +69,7 @@ def test_wrong_use_is_2(words: list[str]) -> None:
 
 def test_a_forward_by_hand_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Forward] = []
-    monkeypatch.setattr(cli, "expose", lambda _control, forward: asked.append(forward))
+    monkeypatch.setattr(forward, "expose", lambda _control, added: asked.append(added))
     ends = ["127.0.0.1:5353", "127.0.0.1:53"]
     assert cli.main(["forward", "add", "udp::5353", "127.0.0.1:53"]) == 0
     assert cli.main(["forward", "add", "--protocol", "udp", *ends]) == 0

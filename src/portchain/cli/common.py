@@ -1,0 +1,82 @@
+"""What the commands share: whom they speak of, and how they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..guest import manage
+
+DEFAULT_GUEST = "linuxkit"
+
+
+def no_arguments(_command: argparse.ArgumentParser) -> None:
+    """Of a command that has no arguments of its own."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word after ``portchain``: ``run`` returns the exit status, its docstring is the help."""
+
+    name: str
+    run: Callable[[argparse.Namespace], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
+
+
+class CommandError(Exception):
+    """What was asked for is not so; the message says what to do."""
+
+
+def size(count: int | None) -> str:
+    """``count`` bytes for people: ``83.2 MiB``."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """``seconds`` for people: ``5s``, ``12m``, ``3h 20m``."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {rest}s" if minutes else f"{rest}s"
+
+
+def show(as_json: bool, data: Any, table: Table) -> None:
+    """Print ``data`` as JSON or ``table``."""
+    if as_json:
+        print(json.dumps(data, indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def make_table(*columns: str) -> Table:
+    """A table without lines, as docker ps prints."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def chosen(guest: str | None) -> list[str]:
+    """The guests to speak of: the one named, or all."""
+    names = manage.names()
+    if guest and guest not in names:
+        known = f"there are: {', '.join(names)}" if names else "none is defined: make up"
+        raise CommandError(f"host: no guest {guest!r}; {known}")
+    return [guest] if guest else names

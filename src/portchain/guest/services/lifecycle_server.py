@@ -24,6 +24,7 @@ from ...channel.handoff import Listen
 from ...forwarder.acceptor import Acceptor
 from ...forwarder.control import Answer, ControlServer
 from ...forwarder.loop import Loop
+from . import leftovers
 from .diagnosticsd import listen
 from .host_network import HostNetwork, listeners
 
@@ -138,6 +139,8 @@ def main() -> int:
     gateway = json.loads(_OPTIONS.read_text())["gateway"]
     for stale in (CONTAINERD_SOCKET, Path("/run/desktop/docker.pid")):
         stale.unlink(missing_ok=True)
+    if count := leftovers.end():
+        print(f"lifecycle-server: killed {count} processes of an earlier engine's containers", flush=True)
     containerd = start("containerd", containerd_command())
     wait_for_socket(CONTAINERD_SOCKET, containerd)
     dockerd = start("dockerd", dockerd_command(gateway))

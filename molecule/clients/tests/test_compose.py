@@ -39,10 +39,10 @@ class Project:
         """All services up, as many of ``web`` as are wanted."""
         self("up", "--detach", "--scale", f"web={REPLICAS}")
 
-    def containers(self) -> dict[str, Any]:
-        """The project's containers by id."""
+    def runs(self) -> dict[str, str]:
+        """The project's containers, and since when each runs."""
         found = self.engine.containers.list(all=True, filters={"label": "com.docker.compose.project=fleet"})
-        return {container.id: container for container in found}
+        return {container.id: container.attrs["State"]["StartedAt"] for container in found}
 
     def port(self, service: str, index: int = 1) -> int:
         """The host port that ``port`` tells."""
@@ -55,7 +55,7 @@ def project(compose: Run, engine: Any, tmp_path: Path, image: str) -> Project:
     return Project(compose, engine, tmp_path, image)
 
 
-def test_replicas_share_a_range_of_host_ports(project: Project) -> None:
+def test_scale_over_a_range_and_up_again_recreates_nothing(project: Project) -> None:
     project.up()
     ports = {project.port("web", index + 1) for index in range(REPLICAS)}
     assert len(ports) == REPLICAS
@@ -67,20 +67,10 @@ def test_replicas_share_a_range_of_host_ports(project: Project) -> None:
     shown = project("ps")
     assert all(f":{port}->7000/tcp" in shown for port in ports)
 
-
-def test_a_second_up_recreates_nothing(project: Project) -> None:
+    before = project.runs()
     project.up()
-    before = project.containers()
-    project.up()
-    after = project.containers()
-    assert before.keys() == after.keys()
-    assert {c.attrs["State"]["StartedAt"] for c in before.values()} == {
-        c.attrs["State"]["StartedAt"] for c in after.values()
-    }
+    assert project.runs() == before
 
-
-def test_scaling_down_gives_ports_back_and_up_takes_them_again(project: Project) -> None:
-    project.up()
     project("up", "--detach", "--scale", "web=1")
     (kept,) = [port for port in project.range if not refused(port)]
     answered(kept)
@@ -93,5 +83,5 @@ def test_down_and_up_again(project: Project) -> None:
         project.up()
         answered(project.explicit)
         project("down")
-        assert not project.containers()
+        assert not project.runs()
         assert all(refused(port) for port in (*project.range, project.explicit))

@@ -13,6 +13,7 @@ from .. import daemon
 from ..daemon import STATE, Daemon
 from . import cgroups, subids
 from .host_access_policy import HostAccess
+from .power_button import PIPE
 from .spec import HOST_ACCESS_FILE, GuestSpec
 
 _BOOT_DEADLINE = 30.0
@@ -148,7 +149,8 @@ def remove(name: str) -> bool:
     for group in cgroups.GuestGroups(name, cgroups.own_hierarchies()).paths:
         cgroups.remove_tree(group, 5.0)
     run = daemon.RUN / name
-    own = ("state.json", "ssh_config", "hosts", "gateway.netns", "host-services/supervisor.sock", "mnt")
+    services = (f"host-services/{name}" for name in ("supervisor.sock", PIPE))
+    own = ("state.json", "ssh_config", "hosts", "gateway.netns", *services, "mnt")
     leftovers = [*(run / file for file in own), STATE / name, daemon.LOGS / name / "guest"]
     return daemon.remove_leftovers(leftovers) or stopped or bool(listed)
 

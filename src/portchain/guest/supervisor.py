@@ -22,10 +22,13 @@ from . import disk, kernel
 from .cgroups import GuestGroups, Limits, own_hierarchies
 from .launcher import Ending, Holder, LaunchError
 from .network import Gateway, NetworkError
+from .power_button import PIPE, PowerButton
 from .rootfs import OuterRoot
 from .spec import GuestSpec
 from .trim import TrimServer
 
+# From the button's press: then init is told directly, and later killed.
+BUTTON_DEADLINE = 3.0
 POWER_OFF_DEADLINE = 20.0
 
 
@@ -88,11 +91,13 @@ class Supervisor:
     def _boot(self, gateway: Gateway, root: OuterRoot) -> Ending:
         self._groups.remove()
         self._groups.create(Limits(self._spec.memory, self._spec.cpus, self._spec.pids), self._spec.uid_base)
+        button = PowerButton(self._run_dir / "host-services" / PIPE, self._spec.uid_base)
         try:
             holder = Holder(self._spec, self._groups, root, gateway)
             self._write_state(holder)
-            return self._watch(holder, gateway)
+            return self._watch(holder, gateway, button)
         finally:
+            button.close()
             self._spec.state_file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 root.unmount()
@@ -110,26 +115,33 @@ class Supervisor:
         half.rename(self._spec.state_file)
         _log(f"guest {self._spec.name}: running, first process {holder.init}")
 
-    def _watch(self, holder: Holder, gateway: Gateway) -> Ending:
+    def _watch(self, holder: Holder, gateway: Gateway, button: PowerButton) -> Ending:
         """Wait until the holder has ended, serving what comes meanwhile."""
         asked_at: float | None = None
+        # busybox init powers off on SIGUSR2; once it does, it takes no further signal for one.
+        urges = [
+            (0.0, button.press),
+            (BUTTON_DEADLINE, lambda: _send(holder.init, signal.SIGUSR2)),
+            (POWER_OFF_DEADLINE, lambda: self._kill(holder)),
+        ]
         while True:
             pid, status = os.waitpid(holder.pid, os.WNOHANG)
             if pid:
                 return Ending.of_holder(status)
-            if self._stopping and asked_at is None:
-                asked_at = time.monotonic()
-                # busybox init's request to power off
-                _send(holder.init, signal.SIGUSR2)
-            if asked_at is not None and time.monotonic() - asked_at > POWER_OFF_DEADLINE:
-                _log(f"guest {self._spec.name}: not off after {POWER_OFF_DEADLINE} s, killed")
-                _send(holder.init, signal.SIGKILL)
+            if self._stopping:
+                asked_at = asked_at or time.monotonic()
+                while urges and time.monotonic() - asked_at >= urges[0][0]:
+                    urges.pop(0)[1]()
             gateway.tend()
             for key, _ in self._selector.select(1.0):
                 if isinstance(key.data, TrimServer):
                     key.data.serve_one()
                 else:
                     self._wake.recv(64)
+
+    def _kill(self, holder: Holder) -> None:
+        _log(f"guest {self._spec.name}: not off after {POWER_OFF_DEADLINE} s, killed")
+        _send(holder.init, signal.SIGKILL)
 
     def _request_stop(self, *_: object) -> None:
         self._stopping = True

@@ -10,7 +10,13 @@ from ..mapping.forward import Endpoint, Forward
 from ..mapping.policy import Policy
 
 # The host's socket, and the one in the guest's /run/guest-services that it leads to.
-SOCKETS = {"engine": "docker", "debug-shell": "debug-shell", "ssh": "ssh", "lifecycle-server": "lifecycle-server"}
+SOCKETS = {
+    "engine": "docker",
+    **{
+        name: name
+        for name in ("debug-shell", "devenv-service", "diagnostics", "lifecycle-server", "ssh", "volume-contents")
+    },
+}
 
 
 @dataclass(frozen=True)

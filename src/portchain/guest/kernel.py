@@ -37,8 +37,13 @@ MOUNT_ATTR_NODEV = 0x4
 _MOUNT_ATTR_IDMAP = 0x00100000
 _PR_SET_PDEATHSIG = 1
 
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -53,6 +58,10 @@ class _MountAttr(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
     )
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 def _check(result: int, what: str) -> int:
@@ -105,6 +114,18 @@ def clone_mount(source: Path, target: Path, userns: int | None = None, attribute
         _check(result, f"move_mount {source} to {target}")
     finally:
         os.close(tree)
+
+
+def openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    """openat2(2) from the directory behind ``folder``, ``resolve`` of the RESOLVE_* flags; returns a descriptor."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("a path has no zero byte")
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=resolve)
+    return _check(
+        _libc.syscall(_SYS_OPENAT2, folder, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))),
+        f"openat2 {path}",
+    )
 
 
 def pivot_root(new_root: Path) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portchain.guest.services.diagnosticsd import listen
 from portchain.guest.services.http_service import HttpService
+from portchain.guest.services.unix_socket import listen
 from portchain.guest.services.volume_contents import Volumes, respond
 from portchain.unix_http import request
 
@@ -32,7 +32,7 @@ def volume(tmp_path: Path) -> Path:
 def get(volume: Path, tmp_path: Path) -> Iterator[Get]:
     """Asks the service; ``route``, then the words of the query."""
     server = HttpService(listen(tmp_path / "sock"), respond(Volumes(tmp_path / "volumes")))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=server.serve_forever)
     thread.start()
 
     def ask(route: str, **words: str) -> tuple[int, bytes]:
@@ -40,9 +40,8 @@ def get(volume: Path, tmp_path: Path) -> Iterator[Get]:
         return request(str(tmp_path / "sock"), "GET", f"/{route}?{query}", 10)
 
     yield ask
-    server.shutdown()
+    server.close()
     thread.join()
-    server.server_close()
 
 
 def test_a_folder_lists_its_entries(get: Get, volume: Path) -> None:

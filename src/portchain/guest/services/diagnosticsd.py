@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from .. import PATH
+from .unix_socket import listen
 
 _FOLDER = Path("/run/guest-services")
 _INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wdns=/", "--")
@@ -28,16 +29,6 @@ _ENVIRONMENT = {
     "PS1": "$PWD # ",
 }
 _MOST = 64
-
-
-def listen(path: Path) -> socket.socket:
-    """Listen at ``path``, for the guest's root alone."""
-    path.unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    door.bind(str(path))
-    path.chmod(0o600)
-    door.listen(16)
-    return door
 
 
 def serve(connection: socket.socket, command: tuple[str, ...]) -> subprocess.Popen[bytes]:

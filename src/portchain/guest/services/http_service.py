@@ -1,27 +1,24 @@
-"""HTTP on a unix socket of the guest, each client in a thread of its own. Bodies are streams, both ways."""
+"""HTTP on a unix socket of the guest, a request a connection, each in a thread. Bodies are streams, both ways."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import socket
-import socketserver
 import sys
 import threading
+import traceback
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from io import BufferedIOBase
-from typing import Any
+
+from ...engine import http1
+from ...engine.body import Body, ProtocolError
 
 IDLE_SECONDS = 60
 BLOCK = 1 << 18  # bytes
 _MAX_CLIENTS = 64
-_MAX_LINE = 4096
-
-log = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
@@ -34,7 +31,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """``path`` is decoded, ``query`` has the last value of each word, ``body`` yields blocks and raises OSError."""
+    """``path`` is decoded, ``query`` has the last value of each word, ``body`` yields blocks; it raises OSError."""
 
     method: str
     path: str
@@ -56,109 +53,105 @@ class Response:
 Respond = Callable[[Request], Response]
 
 
-class HttpService(socketserver.ThreadingUnixStreamServer):
-    """Serves a listening unix socket; ``respond`` runs in a thread for each client and may raise RequestError."""
-
-    daemon_threads = True
+class HttpService:
+    """Serves a listening socket; ``respond`` runs in a thread for each client and may raise RequestError."""
 
     def __init__(self, listener: socket.socket, respond: Respond) -> None:
-        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.respond = respond
+        self._listener = listener
+        self._respond = respond
         self._room = threading.BoundedSemaphore(_MAX_CLIENTS)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve one client; while there are too many the next waits."""
-        self._room.acquire()
-        super().process_request(request, client_address)
+    def serve_forever(self) -> None:
+        """Serve until `close`. While there are too many clients the next wait."""
+        while True:
+            self._room.acquire()
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As the mix-in's."""
+    def close(self) -> None:
+        """Stop accepting."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self, client: socket.socket) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            with client:
+                client.settimeout(IDLE_SECONDS)
+                self._answer(client)
+        except OSError:
+            pass  # the client went away
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
         finally:
             self._room.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is nothing to speak of; anything else is a fault."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            log.exception("a request failed")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = "portchain"
-    sys_version = ""
-    timeout = IDLE_SECONDS
-    server: HttpService
-
-    def handle_any(self) -> None:
-        self.close_connection = True  # a body that was not read to its end cannot be taken for a request
-        body = self._body()
+    def _answer(self, client: socket.socket) -> None:
+        body: Iterator[bytes] = iter(())
         try:
-            self._answer(self.server.respond(self._request(body)))
-        except RequestError as refusal:
-            for _ in body:  # else the client, still sending, would not read the answer
-                pass
-            self._answer(Response({"message": str(refusal)}, refusal.status))
+            head, received = _read_head(client)
+            if head is None:
+                return
+            body = content(client, head.body(), received)
+            if head.expects_continue:
+                client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            response = self._respond(_request(head, body))
+        except (RequestError, ProtocolError) as error:
+            with contextlib.suppress(ProtocolError):
+                for _ in body:  # else the client, still sending, would not read the answer
+                    pass
+            response = Response({"message": str(error)}, HTTPStatus(error.status))
+        send(client, response)
 
-    do_GET = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 
-    def _request(self, body: Iterator[bytes]) -> Request:
-        path, _, query = self.path.partition("?")
+def _read_head(client: socket.socket) -> tuple[http1.Request | None, bytearray]:
+    """A request's head, None where none came, and what was read after it; raise ProtocolError."""
+    received = bytearray()
+    while (raw := http1.take_head(received)) is None:
+        data = client.recv(BLOCK)
+        if not data:
+            return None, received
+        received += data
+    return http1.Request.parse(raw), received
+
+
+def _request(head: http1.Request, body: Iterator[bytes]) -> Request:
+    path, _, query = head.target.partition("?")
+    try:
         words = urllib.parse.parse_qsl(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=32)
-        return Request(self.command, urllib.parse.unquote(path), dict(words), self.headers.get_content_type(), body)
-
-    def _body(self) -> Iterator[bytes]:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return chunks(self.rfile)
-        length = self.headers.get("Content-Length", "0")
-        return pieces(self.rfile, int(length) if length.isdigit() else 0)
-
-    def _answer(self, response: Response) -> None:
-        stream, length = response.payload, response.length
-        if not isinstance(stream, Iterator):
-            body = b"" if stream is None else json.dumps(stream).encode() + b"\n"
-            stream, length = iter([body]), len(body)
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.kind)
-        self.send_header("Connection", "close")
-        self.send_header(*("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length)))
-        self.end_headers()
-        for piece in stream:
-            self.wfile.write(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
-        if length is None:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def address_string(self) -> str:
-        return "local"
-
-    def log_message(self, format: str, *args: object) -> None:
-        log.debug(format, *args)
+    except ValueError:
+        raise RequestError(HTTPStatus.BAD_REQUEST, "a query has at most 32 words") from None
+    kind = head.headers.get("Content-Type").partition(";")[0].strip().lower()
+    return Request(head.method, urllib.parse.unquote(path), dict(words), kind, body)
 
 
-def pieces(source: BufferedIOBase, length: int) -> Iterator[bytes]:
-    """The next ``length`` bytes of ``source``; raise ConnectionError where it ends before."""
-    while length:
-        piece = source.read(min(length, BLOCK))
-        if not piece:
-            raise ConnectionError("the client went away in the middle of its request")
-        length -= len(piece)
-        yield piece
-
-
-def chunks(source: BufferedIOBase) -> Iterator[bytes]:
-    """The content of a chunked body; raise ConnectionError where it is broken off or broken."""
+def content(client: socket.socket, body: Body, received: bytes | bytearray) -> Iterator[bytes]:
+    """A body's content, of which ``received`` came with the head; raise ProtocolError where it is broken (off)."""
     while True:
-        line = source.readline(_MAX_LINE)
-        try:
-            size = int(line.partition(b";")[0].strip(), 16)
-        except ValueError:
-            raise ConnectionError("the client's request broke off between two chunks") from None
-        if not size:
-            break
-        yield from pieces(source, size)
-        source.readline(_MAX_LINE)
-    while source.readline(_MAX_LINE).strip():
-        pass
+        piece = bytearray()
+        body.take(memoryview(received), piece)
+        if piece:
+            yield bytes(piece)
+        if body.complete:
+            return
+        received = client.recv(BLOCK)
+        if not received:
+            body.end()
+
+
+def send(client: socket.socket, response: Response) -> None:
+    """Send an answer; raise OSError, the stream's own as well: a client knows what was cut short by its length."""
+    stream, length = response.payload, response.length
+    if not isinstance(stream, Iterator):
+        data = b"" if stream is None else json.dumps(stream).encode() + b"\n"
+        stream, length = iter([data]), len(data)
+    framing = ("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length))
+    fields = (("Content-Type", response.kind), framing, ("Connection", "close"))
+    client.sendall(http1.render(f"HTTP/1.1 {response.status} {response.status.phrase}", fields))
+    for piece in filter(None, stream):
+        client.sendall(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
+    if length is None:
+        client.sendall(b"0\r\n\r\n")

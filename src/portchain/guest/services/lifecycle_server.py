@@ -25,8 +25,8 @@ from ...forwarder.acceptor import Acceptor
 from ...forwarder.control import Answer, ControlServer
 from ...forwarder.loop import Loop
 from . import leftovers
-from .diagnosticsd import listen
 from .host_network import HostNetwork, listeners
+from .unix_socket import listen
 
 CONTAINERD_SOCKET = Path("/var/run/desktop-containerd/containerd.sock")
 _SOCKET = Path("/run/guest-services/lifecycle-server.sock")

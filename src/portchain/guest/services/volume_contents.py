@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..kernel import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
-from .diagnosticsd import listen
 from .http_service import BLOCK, HttpService, Request, RequestError, Response
+from .unix_socket import listen
 
 SOCKET = Path("/run/guest-services/volume-contents.sock")
 VOLUMES = Path("/var/lib/docker/volumes")

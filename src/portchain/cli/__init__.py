@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 
 from .. import daemon
-from . import forward, playbooks, ps, shell, status, volume
+from . import engine, forward, logs, playbooks, ps, shell, status, volume
 from .common import DEFAULT_GUEST, CommandError
 
-COMMANDS = tuple(command for module in (status, ps, forward, shell, volume, playbooks) for command in module.COMMANDS)
+COMMANDS = tuple(
+    command for module in (status, logs, ps, forward, shell, engine, volume, playbooks) for command in module.COMMANDS
+)
 
 
 def parser() -> argparse.ArgumentParser:

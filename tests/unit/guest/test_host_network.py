@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portchain.guest.services import host_network
+from portchain.guest.services.engine_config import ConfigFiles
+from portchain.guest.services.engine_processes import Engine
 from portchain.guest.services.host_network import HostNetwork, Listener, container_of, listeners, parse_dump
-from portchain.guest.services.lifecycle_server import Api
+from portchain.guest.services.http_service import Request, RequestError
+from portchain.guest.services.lifecycle_server import Api, Lifecycle
 
 ONE, OTHER = "1" * 64, "2f" * 32
 
@@ -160,16 +164,22 @@ def test_a_server_that_changes_its_process_is_found_in_the_end(proc: Proc, there
 
 
 def test_what_lifecycle_server_answers(proc: Proc, there: list[Listener], monkeypatch: pytest.MonkeyPatch) -> None:
-    api = Api(HostNetwork(proc.path))
-    assert api.answer("GET", "/ping", b"") == (HTTPStatus.OK, "OK")
-    assert api.answer("GET", "/host-network/listeners", b"") == (HTTPStatus.OK, [])
-    status, body = api.answer("POST", "/ping", b"")
-    assert (status, body) == (HTTPStatus.NOT_FOUND, {"message": "lifecycle-server: no POST /ping"})
+    api = Api(HostNetwork(proc.path), Lifecycle(Engine("192.168.65.2"), ConfigFiles()))
+
+    def ask(method: str, path: str) -> Any:
+        return api.answer(Request(method, path, {}, "", iter(()))).payload
+
+    assert b"".join(ask("GET", "/ping")) == b"OK"
+    assert ask("GET", "/engine") == {"state": "stopped"}
+    assert ask("GET", "/host-network/listeners") == []
+    with pytest.raises(RequestError, match="lifecycle-server: no POST /ping") as refused:
+        ask("POST", "/ping")
+    assert refused.value.status == HTTPStatus.NOT_FOUND
 
     def fail() -> list[Listener]:
         raise OSError(2, "guest: the kernel does not list tcp sockets")
 
     monkeypatch.setattr(host_network, "listeners", fail)
-    status, body = api.answer("GET", "/host-network/listeners", b"")
-    assert status == HTTPStatus.INTERNAL_SERVER_ERROR
-    assert "does not list tcp sockets" in str(body)
+    with pytest.raises(RequestError, match="does not list tcp sockets") as refused:
+        ask("GET", "/host-network/listeners")
+    assert refused.value.status == HTTPStatus.INTERNAL_SERVER_ERROR

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import PATH, kernel
 from .cgroups import GuestGroups, own_hierarchies
+from .console import Console
 from .network import Gateway
 from .rootfs import OuterRoot, enter
 from .spec import GuestSpec
@@ -95,10 +96,13 @@ class Gate:
 class Holder:
     """The process that owns the guest's user namespace and reports how its first process, ``init``, ended."""
 
-    def __init__(self, spec: GuestSpec, groups: GuestGroups, root: OuterRoot, gateway: Gateway) -> None:
+    def __init__(
+        self, spec: GuestSpec, groups: GuestGroups, root: OuterRoot, gateway: Gateway, console: Console
+    ) -> None:
         self._spec = spec
         self._groups = groups
         self._root = root
+        self._console = console
         self._unshared, self._mapped, self._born, self._go = Gate(), Gate(), Gate(), Gate()
         self.pid = _fork(self._hold)
         try:
@@ -118,6 +122,7 @@ class Holder:
             (process / name).write_text(f"0 {self._spec.uid_base} {self._spec.uid_count}\n")
         with (process / "ns/user").open("rb") as userns:
             self._root.mount(userns.fileno())
+        self._console.keep(self._root.path, self._spec.uid_base)
         self._mapped.open()
         init = int(self._born.wait("starting the first process"))
         gateway.connect(init)
@@ -147,6 +152,8 @@ class Holder:
         hierarchies = own_hierarchies()
         enter(self._root.path, self._spec.hostname, hierarchies)
         self._go.wait("connecting the uplink")
+        for output in (1, 2):
+            os.dup2(self._console.writer, output)
         os.execve(INIT, ["init"], _ENVIRONMENT)
 
 

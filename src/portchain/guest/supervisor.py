@@ -20,6 +20,7 @@ from pathlib import Path
 from ..ssh_proxy import ssh_config
 from . import disk, kernel
 from .cgroups import GuestGroups, Limits, own_hierarchies
+from .console import Console
 from .launcher import Ending, Holder, LaunchError
 from .network import Gateway, NetworkError
 from .power_button import PIPE, PowerButton
@@ -92,12 +93,16 @@ class Supervisor:
         self._groups.remove()
         self._groups.create(Limits(self._spec.memory, self._spec.cpus, self._spec.pids), self._spec.uid_base)
         button = PowerButton(self._run_dir / "host-services" / PIPE, self._spec.uid_base)
+        console = Console()
+        self._selector.register(console, selectors.EVENT_READ, console)
         try:
-            holder = Holder(self._spec, self._groups, root, gateway)
+            holder = Holder(self._spec, self._groups, root, gateway, console)
             self._write_state(holder)
             return self._watch(holder, gateway, button)
         finally:
             button.close()
+            self._selector.unregister(console)
+            console.close()
             self._spec.state_file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 root.unmount()
@@ -134,7 +139,7 @@ class Supervisor:
                     urges.pop(0)[1]()
             gateway.tend()
             for key, _ in self._selector.select(1.0):
-                if isinstance(key.data, TrimServer):
+                if key.data:
                     key.data.serve_one()
                 else:
                     self._wake.recv(64)

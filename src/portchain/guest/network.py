@@ -24,7 +24,7 @@ _UPLINK = "uplink"
 _UPLINK_ADDRESS, _UPLINK_GATEWAY, _UPLINK_DNS = "192.168.66.2", "192.168.66.1", "192.168.66.3"
 _UPLINK_DEADLINE = 3.0
 _DNSMASQ_RIGHTS = "-all,+net_bind_service,+net_admin,+net_raw"
-_AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL")
+_CHRONYD, _CHRONYD_RIGHTS = "usr/sbin/chronyd", "-all,+net_bind_service"
 _HOSTS, _RESOLV_CONF = Path("/etc/hosts"), Path("/etc/resolv.conf")
 _BACKLOG = 1024
 _IP_FREEBIND = 15
@@ -77,9 +77,9 @@ class Gateway:
         if self._spec.uplink and self._open_uplink():
             upstream.append(f"--server={_UPLINK_DNS}")
         self._refresh_hosts()
-        rights = ("--inh-caps", _DNSMASQ_RIGHTS, "--ambient-caps", _DNSMASQ_RIGHTS, "--bounding-set", _DNSMASQ_RIGHTS)
-        dnsmasq = self._enter((*_AS_NOBODY, *rights, "dnsmasq", *self._dnsmasq_options(), *upstream))
-        self._programs.start("dnsmasq", dnsmasq, [self.namespace])
+        dnsmasq = (*_as_nobody(_DNSMASQ_RIGHTS), "dnsmasq", *self._dnsmasq_options(), *upstream)
+        self._programs.start("dnsmasq", self._enter(dnsmasq), [self.namespace])
+        self._serve_time()
         self._lead_to_host()
 
     def tend(self) -> None:
@@ -91,6 +91,21 @@ class Gateway:
         if resolvers != self._resolvers:
             self._resolvers = resolvers
             self._programs.signal("pasta", signal.SIGTERM)  # it reads them when it starts
+
+    def _serve_time(self) -> None:
+        """Start chronyd out of the image that has it, the host having a time daemon of its own; it sets no clock."""
+        image = next((path for path in self._spec.images.values() if (Path(path) / _CHRONYD).exists()), None)
+        if image is None:
+            return
+        # Seen in the supervisor's mount namespace alone.
+        kernel.mount("chronyd", Path(image) / "run", "tmpfs", 0, "mode=1777,size=64k")
+        directives = (
+            *("local stratum 10", f"allow {self._spec.subnet}", f"bindaddress {self._spec.gateway}"),
+            *("cmdport 0", "bindcmdaddress /", "pidfile /run/chronyd.pid"),
+        )
+        chronyd = (f"/{_CHRONYD}", "-d", "-x", "-U", "-u", "root", *directives)
+        command = self._enter(("chroot", image, *_as_nobody(_CHRONYD_RIGHTS), *chronyd))
+        self._programs.start("chronyd", command, [self.namespace])
 
     @property
     def _hosts_file(self) -> Path:
@@ -106,19 +121,18 @@ class Gateway:
         return True
 
     def _lead_to_host(self) -> None:
-        """Redirect the gateway's ports, its own DNS and DHCP apart, to a program in the host's network."""
+        """Redirect the gateway's ports, its own DNS, DHCP and time apart, to a program in the host's network."""
         gateway = self._spec.gateway
         tcp, udp = (str(sock.getsockname()[1]) for sock in self._to_host[:2])
         sent_here = ("PREROUTING", "-i", _LINK, "-d", gateway)
         connections = (*sent_here, "-p", "tcp", "!", "--dport", "53")
-        datagrams = (*sent_here, "-p", "udp", "-m", "multiport", "!", "--dports", "53,67")
+        datagrams = (*sent_here, "-p", "udp", "-m", "multiport", "!", "--dports", "53,67,123")
         self._run("iptables", "-t", "nat", "-A", *connections, "-j", "REDIRECT", "--to-ports", tcp)
         self._run("iptables", "-t", "mangle", "-A", *datagrams, "-j", "TPROXY", "--on-ip", gateway, "--on-port", udp)
         descriptors = [sock.fileno() for sock in self._to_host]
         arguments = (self._spec.name, gateway, _UPLINK_DNS, str(self._spec.host_access_file), *map(str, descriptors))
         program = ("/usr/bin/python3", "-m", "portchain.guest.host_access", *arguments)
-        rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
-        self._programs.start("host access", (*_AS_NOBODY, *rights, *program), descriptors)
+        self._programs.start("host access", (*_as_nobody("-all"), *program), descriptors)
 
     def _dnsmasq_options(self) -> list[str]:
         spec = self._spec
@@ -190,6 +204,13 @@ class Gateway:
         if done.returncode:
             raise NetworkError(f"gateway of guest {self._spec.name}: {' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
+
+
+def _as_nobody(rights: str) -> tuple[str, ...]:
+    """The beginning of a command that runs as nobody with only the capabilities ``rights``."""
+    sets = ("--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights)
+    nobody = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+    return ("setpriv", *nobody, *sets, "--no-new-privs", "--pdeathsig", "KILL")
 
 
 def _read(path: Path) -> str:

@@ -50,6 +50,7 @@ def test_status_is_1_where_there_is_no_guest(machine: Path) -> None:
         (["status", "--guest", "linuxki"], "no guest 'linuxki'; there are: linuxkit"),
         (["ps"], "no answer from the forwarder of guest linuxkit"),
         (["shell"], "guest linuxkit: stopped; portchain up --guest linuxkit"),
+        (["logs", "--tail", "5"], "guest linuxkit: stopped; portchain up --guest linuxkit"),
         (["forward", "add", ":8081", "127.0.0.1:8080"], "no answer from the forwarder"),
     ],
 )
@@ -60,7 +61,7 @@ def test_what_is_not_so_is_1_with_the_way_out(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"]])
+@pytest.mark.parametrize("words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"], ["logs", "--tail=-1"]])
 def test_wrong_use_is_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

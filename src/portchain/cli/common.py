@@ -57,12 +57,14 @@ def duration(seconds: float | None) -> str:
     return f"{minutes}m {rest}s" if minutes else f"{rest}s"
 
 
-def show(as_json: bool, data: Any, table: Table) -> None:
-    """Print ``data`` as JSON or ``table``."""
+def show(as_json: bool, data: Any, *tables: Table) -> None:
+    """Print ``data`` as JSON or ``tables``, an empty line between them."""
     if as_json:
         print(json.dumps(data, indent=2))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for number, table in enumerate(tables):
+        console.print(*([""] if number else []), table, sep="\n")
 
 
 def make_table(*columns: str) -> Table:

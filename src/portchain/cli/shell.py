@@ -1,34 +1,47 @@
-"""The way into a guest."""
+"""The ways into a guest."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 from .. import daemon
 from ..guest import manage
 from .common import DEFAULT_GUEST, Command, CommandError
 
 
+def ssh(guest: str, command: Sequence[str], **words: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` in the guest, with the words of subprocess.run; raises CommandError where it does not run."""
+    state = manage.status(guest).state
+    if state != "running":
+        raise CommandError(f"guest {guest}: {state}; portchain up --guest {guest}")
+    config = str(daemon.RUN / guest / "ssh_config")
+    return subprocess.run(["ssh", "-F", config, guest, *command], check=False, text=True, **words)
+
+
+def in_guest(
+    guest: str | None, module: str, arguments: Sequence[str] = (), **words: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run ``portchain.guest.MODULE`` in the guest."""
+    python = ["PYTHONPATH=/usr/lib/portchain", "python3", "-m", f"portchain.guest.{module}"]
+    return ssh(guest or DEFAULT_GUEST, [*python, *map(shlex.quote, arguments)], **words)
+
+
 def run(options: argparse.Namespace) -> int:
     """A root shell in the guest, or one command there."""
     guest = options.guest or DEFAULT_GUEST
-    if manage.status(guest).state != "running":
-        raise CommandError(f"guest {guest}: {manage.status(guest).state}; portchain up --guest {guest}")
     words = options.command[options.command[:1] == ["--"] :]
-    ssh = ["ssh", "-F", str(daemon.RUN / guest / "ssh_config"), guest, *words]
     if not options.json:
-        return subprocess.run(ssh, check=False).returncode
+        return ssh(guest, words).returncode
     if not words:
         raise CommandError("host: shell --json needs a command to run")
-    done = subprocess.run(ssh, check=False, capture_output=True, text=True)
-    print(
-        json.dumps(
-            {"guest": guest, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr},
-            indent=2,
-        )
-    )
+    done = ssh(guest, words, capture_output=True)
+    answer = {"guest": guest, "status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+    print(json.dumps(answer, indent=2))
     return done.returncode
 
 

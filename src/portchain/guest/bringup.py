@@ -1,31 +1,38 @@
-"""In the guest: start and stop the services of /containers, as LinuxKit's init does.
+"""In the guest: run what is in /containers, as LinuxKit's init does.
 
 Usage: service start | stop
+Starting runs onboot one after the other, then has containerd keep the services; stopping ends the services and runs
+onshutdown.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from . import kernel
-from .bundle import CONTAINERS
+from .log_collector import fifo
+from .places import CONTAINERS, FIFOS, NAMESPACE, STARTS, Bundle, bundles
 
-NAMESPACE = "services.linuxkit"
 _SOCKET = Path("/run/containerd/containerd.sock")
-_SERVICES = Path(CONTAINERS) / "services"
 _SCRATCH = Path("/run/containers")
-_LOGS = Path("/var/log")
 _DEADLINE = 30.0
+_ONBOOT_DEADLINE = 300.0
+_ONSHUTDOWN_DEADLINE = 5.0
 # The engine takes longest to be up, so it is not kept waiting.
 _FIRST = ("docker", "vpnkit-forwarder")
 
 
 def _ctr(*arguments: str) -> list[str]:
     return ["ctr", "-n", NAMESPACE, *arguments]
+
+
+def _log_uri(bundle: Bundle) -> str:
+    return f"file://{fifo(Path(FIFOS), bundle.name)}"
 
 
 def wait_for_containerd(deadline: float = _DEADLINE) -> None:
@@ -37,63 +44,111 @@ def wait_for_containerd(deadline: float = _DEADLINE) -> None:
         time.sleep(0.01)
 
 
-def mount_root(name: str, image: str) -> None:
-    """Mount the root of a service: its files over its image, with a scratch layer on top."""
-    scratch = _SCRATCH / name
+def mount_root(bundle: Bundle, image: str) -> None:
+    """Mount the root of a container: its files over its image, with a scratch layer on top."""
+    scratch = _SCRATCH / bundle.kind / bundle.folder
     for layer in ("upper", "work"):
         (scratch / layer).mkdir(parents=True, exist_ok=True)
-    lower = f"{_SERVICES}/{name}/files:{CONTAINERS}/images/{image}"
+    lower = f"{bundle.path}/files:{CONTAINERS}/images/{image}"
     options = f"lowerdir={lower},upperdir={scratch}/upper,workdir={scratch}/work,userxattr"
-    kernel.mount("overlay", _SERVICES / name / "rootfs", "overlay", 0, options)
+    kernel.mount("overlay", Path(bundle.rootfs), "overlay", 0, options)
 
 
-def prepare(bundle: Path) -> None:
-    """Make what the service's runtime.json asks for, and its root."""
-    runtime = json.loads((bundle / "runtime.json").read_text())
+def prepare(bundle: Bundle) -> None:
+    """Make what the container's runtime.json asks for, and its root."""
+    runtime = json.loads((bundle.path / "runtime.json").read_text())
     for folder in runtime["mkdir"]:
         Path(folder).mkdir(parents=True, exist_ok=True)
     for mount in runtime["mounts"]:
         command = ["mount", "-t", mount["type"], "-o", ",".join(mount["options"]) or "defaults"]
         subprocess.run([*command, mount["source"], mount["destination"]], check=True, timeout=_DEADLINE)
-    mount_root(bundle.name, runtime["image"])
+    mount_root(bundle, runtime["image"])
 
 
-def launch(bundle: Path) -> subprocess.Popen[bytes]:
-    """Have containerd run the service, and restart it whenever it ends."""
-    log = f"file://{_LOGS}/{bundle.name}.log"
-    labels = ("containerd.io/restart.status=running", f"containerd.io/restart.loguri={log}")
-    options = [option for label in labels for option in ("--label", label)]
-    return subprocess.Popen(
-        _ctr("run", "-d", "--config", str(bundle / "config.json"), "--log-uri", log, *options, bundle.name)
-    )
+def start_logged(bundle: Bundle, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start ``command``, what it prints going to the container's log."""
+    output = os.open(fifo(Path(FIFOS), bundle.name), os.O_RDWR)
+    try:
+        return subprocess.Popen(command, stdout=output, stderr=output)
+    finally:
+        os.close(output)
+
+
+def run_in_turn(kind: str, deadline: float) -> int:
+    """Run the containers of ``kind`` to completion, one after the other; returns how many failed."""
+    failed = 0
+    for bundle in bundles(kind):
+        prepare(bundle)
+        runc = start_logged(bundle, ["runc", "run", "--bundle", str(bundle.path), bundle.folder])
+        try:
+            outcome = f"ended with status {status}" if (status := runc.wait(deadline)) else ""
+        except subprocess.TimeoutExpired:
+            subprocess.run(["runc", "delete", "--force", bundle.folder], check=False, timeout=_DEADLINE)
+            outcome = f"not done after {deadline:.0f} s, killed"
+        if outcome:
+            failed += 1
+            print(f"guest: {kind} {bundle.name}: {outcome}; portchain logs {bundle.name}", file=sys.stderr, flush=True)
+    return failed
+
+
+def create(bundle: Bundle, *action: str) -> subprocess.Popen[bytes]:
+    """Have containerd make the service's container; ``action`` says how far."""
+    return start_logged(bundle, _ctr(*action, "--config", f"{bundle.path}/config.json", bundle.name))
+
+
+def keep(bundle: Bundle) -> subprocess.Popen[bytes]:
+    """Have containerd start the service again whenever it is not running."""
+    labels = ("containerd.io/restart.status=running", f"containerd.io/restart.loguri={_log_uri(bundle)}")
+    return start_logged(bundle, _ctr("container", "label", bundle.name, *labels))
+
+
+def launch(services: list[Bundle]) -> int:
+    """Launch ``services`` at once; returns how many did not start, which containerd goes on trying.
+
+    They are not kept before they run: containerd takes one that is about to start for one that ended.
+    """
+    starting = [(bundle, create(bundle, "run", "-d", "--log-uri", _log_uri(bundle))) for bundle in services]
+    failed = [bundle for bundle, process in starting if process.wait(_DEADLINE)]
+    for bundle in failed:
+        create(bundle, "container", "create").wait(_DEADLINE)
+        print(f"guest: service {bundle.name} does not start; portchain logs {bundle.name}", file=sys.stderr, flush=True)
+    for labelling in [keep(bundle) for bundle in services]:
+        labelling.wait(_DEADLINE)
+    return len(failed)
 
 
 def start() -> int:
-    """Start every service; returns how many failed to start."""
-    bundles = sorted(_SERVICES.iterdir(), key=lambda bundle: (bundle.name not in _FIRST, bundle.name))
-    for bundle in bundles:
+    """Start everything; returns how many containers failed."""
+    for folder in (FIFOS, STARTS):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    failed = run_in_turn("onboot", _ONBOOT_DEADLINE)
+    services = sorted(bundles("services"), key=lambda bundle: bundle.name not in _FIRST)
+    for bundle in services:
         prepare(bundle)
     wait_for_containerd()
-    running = [launch(bundle) for bundle in bundles if bundle.name in _FIRST]
-    running += [launch(bundle) for bundle in bundles if bundle.name not in _FIRST]
-    return sum(process.wait(_DEADLINE) != 0 for process in running)
+    return failed + launch(services)
 
 
 def stop() -> int:
-    """End every service, the engine with time to stop its containers."""
-    names = [bundle.name for bundle in _SERVICES.iterdir()]
+    """End every service, the engine with time to stop its containers, then run onshutdown."""
+    names = [bundle.name for bundle in bundles("services")]
     for name in names:
         label = _ctr("container", "label", name, "containerd.io/restart.status=stopped")
         subprocess.run(label, check=False, timeout=5, stdout=subprocess.DEVNULL)
     for name in names:
         subprocess.run(_ctr("task", "kill", "-s", "SIGTERM", name), check=False, timeout=5)
-    end = time.monotonic() + 10
+    left = 0 if _ended(10) else 1
+    return left + run_in_turn("onshutdown", _ONSHUTDOWN_DEADLINE)
+
+
+def _ended(deadline: float) -> bool:
+    end = time.monotonic() + deadline
     while time.monotonic() < end:
         listed = subprocess.run(_ctr("task", "ls"), capture_output=True, text=True, check=False, timeout=5).stdout
         if "RUNNING" not in listed:
-            return 0
+            return True
         time.sleep(0.1)
-    return 1
+    return False
 
 
 def main() -> int:

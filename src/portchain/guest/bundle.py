@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from . import PATH
+from .places import STARTS, Bundle
 from .service_entry import CAPABILITIES, ServiceEntry
 
-CONTAINERS = "/containers"
 _NAMESPACES = {"net": "network", "ipc": "ipc", "uts": "uts", "pid": "pid"}
 _BIND_DEFAULTS = ["rw", "rbind", "rshared"]
 _BASE_MOUNTS: tuple[tuple[str, str, list[str]], ...] = (
@@ -18,11 +18,6 @@ _BASE_MOUNTS: tuple[tuple[str, str, list[str]], ...] = (
     ("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
     ("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
 )
-
-
-def rootfs(name: str) -> str:
-    """Where the guest mounts the root of service ``name``."""
-    return f"{CONTAINERS}/services/{name}/rootfs"
 
 
 def oci_config(entry: ServiceEntry, hostname: str) -> dict[str, Any]:
@@ -45,7 +40,8 @@ def oci_config(entry: ServiceEntry, hostname: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": process,
-        "root": {"path": rootfs(entry.name), "readonly": entry.readonly},
+        "root": {"path": Bundle("services", entry.name).rootfs, "readonly": entry.readonly},
+        "hooks": {"createRuntime": [_count_start(entry.name)]},
         "mounts": _mounts(entry),
         "linux": {
             "namespaces": _namespaces(entry),
@@ -66,6 +62,11 @@ def runtime_config(entry: ServiceEntry) -> dict[str, Any]:
         "mkdir": entry.runtime.get("mkdir", []),
         "mounts": [_mount(mount) for mount in entry.runtime.get("mounts", [])],
     }
+
+
+def _count_start(name: str) -> dict[str, Any]:
+    """Has the guest note that the service starts, which containerd does not count."""
+    return {"path": "/usr/libexec/count-start", "args": ["count-start", f"{STARTS}/{name}"]}
 
 
 def _namespaces(entry: ServiceEntry) -> list[dict[str, str]]:

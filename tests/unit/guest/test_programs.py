@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from portchain.guest.launcher import Ending
+from portchain.guest.rotating_log import RotatingLog, StampedLines
 from portchain.guest.services import logwrite, trim_after_delete
 
 
@@ -26,20 +27,10 @@ def test_a_holder_that_failed_means_killed() -> None:
     assert Ending.of_holder(signal.SIGKILL) is Ending.KILLED
 
 
-def test_a_log_is_bounded_and_its_newest_line_is_last(tmp_path: Path) -> None:
-    log = logwrite.RotatingLog(tmp_path / "a.log", limit=100, kept=2)
-    for number in range(100):
-        log.write(f"line {number}\n".encode())
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["a.log", "a.log.0", "a.log.1"]
-    assert (tmp_path / "a.log").read_text().endswith("line 99\n")
-    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
-
-
 def test_logwrite_passes_the_commands_status_on(tmp_path: Path) -> None:
-    log = logwrite.RotatingLog(tmp_path / "a.log")
+    log = StampedLines(RotatingLog(tmp_path / "a.log"))
     assert logwrite.run(log, [sys.executable, "-c", "print('seen'); raise SystemExit(7)"]) == 7
-    assert (tmp_path / "a.log").read_text() == "seen\n"
+    assert (tmp_path / "a.log").read_text().endswith("Z seen\n")
 
 
 def test_many_deletes_at_once_are_one_trim(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""logwrite: run a command and write what it prints to a log file of bounded size.
+"""logwrite: run a command and write what it prints, with time stamps, to a log file of bounded size.
 
 Usage: logwrite -n NAME COMMAND [ARGUMENT ...]
 The log is /var/log/docker/NAME.log. The exit status is the command's.
@@ -14,39 +14,13 @@ from pathlib import Path
 from typing import IO
 
 from ..kernel import die_with_parent
+from ..rotating_log import RotatingLog, StampedLines
 
 FOLDER = Path("/var/log/docker")
-_LIMIT = 1_000_000
-_KEPT = 3
 _CHUNK = 65536
 
 
-class RotatingLog:
-    """A log ``path`` of at most ``limit`` bytes, with ``kept`` earlier ones beside it as ``path.0``, ``path.1`` …"""
-
-    def __init__(self, path: Path, limit: int = _LIMIT, kept: int = _KEPT) -> None:
-        self._path = path
-        self._limit = limit
-        self._kept = kept
-        self._file = path.open("ab")
-
-    def write(self, data: bytes) -> None:
-        """Append ``data``, after a rotation where it would not fit."""
-        if self._file.tell() + len(data) > self._limit and self._file.tell():
-            self._rotate()
-        self._file.write(data)
-        self._file.flush()
-
-    def _rotate(self) -> None:
-        self._file.close()
-        names = [self._path, *(Path(f"{self._path}.{n}") for n in range(self._kept))]
-        for older, newer in reversed(list(zip(names[1:], names, strict=False))):
-            if newer.exists():
-                newer.replace(older)
-        self._file = self._path.open("ab")
-
-
-def run(log: RotatingLog, command: list[str]) -> int:
+def run(log: StampedLines, command: list[str]) -> int:
     """Run ``command`` with its output in ``log``, signals passed on, even a kill; returns its exit status."""
     with subprocess.Popen(
         command,
@@ -62,9 +36,10 @@ def run(log: RotatingLog, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _copy(source: IO[bytes], log: RotatingLog) -> None:
+def _copy(source: IO[bytes], log: StampedLines) -> None:
     while data := os.read(source.fileno(), _CHUNK):
-        log.write(data)
+        log.feed(data)
+    log.close()
 
 
 def main() -> int:
@@ -72,4 +47,4 @@ def main() -> int:
     if len(sys.argv) < 4 or sys.argv[1] != "-n":
         print(__doc__, file=sys.stderr)
         return 2
-    return run(RotatingLog(FOLDER / f"{sys.argv[2]}.log"), sys.argv[3:])
+    return run(StampedLines(RotatingLog(FOLDER / f"{sys.argv[2]}.log")), sys.argv[3:])

@@ -63,6 +63,24 @@ options:
     type: list
     elements: str
     default: ["1-65535"]
+  allowlist:
+    description:
+      - Names, C(*.NAME) for all below it, addresses and networks that it and its containers may look up and reach over
+        its proxy; all if empty. Another list takes effect at once, without a restart.
+    type: list
+    elements: str
+    default: []
+  http_proxy:
+    description:
+      - The host's proxy, C(http://[user:password@]host:port) or C(socks5://…), that its own proxy hands on to; none if
+        empty. One on the host's loopback is reached as C(host.docker.internal). It takes effect at once, too.
+    type: str
+    default: ""
+  no_proxy:
+    description: What is reached past O(http_proxy), in the words of the variable C(no_proxy).
+    type: list
+    elements: str
+    default: []
   disk_size:
     description: The size of its data disk; it can grow, but never shrinks.
     type: str
@@ -117,7 +135,7 @@ status:
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.portchain.daemon import STATE, DaemonError  # noqa: E402
 from ansible.module_utils.portchain.guest import manage  # noqa: E402
-from ansible.module_utils.portchain.guest.host_access_policy import HostAccess  # noqa: E402
+from ansible.module_utils.portchain.guest.live import Live  # noqa: E402
 from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
 
 ARGUMENTS = {
@@ -132,6 +150,9 @@ ARGUMENTS = {
     "subnet": {"type": "str", "default": "192.168.65.0/24"},
     "uplink": {"type": "bool", "default": True},
     "host_access": {"type": "list", "elements": "str", "default": ["1-65535"]},
+    "allowlist": {"type": "list", "elements": "str", "default": []},
+    "http_proxy": {"type": "str", "default": ""},
+    "no_proxy": {"type": "list", "elements": "str", "default": []},
     "disk_size": {"type": "str", "default": "20g"},
     "root": {"type": "path"},
     "images": {"type": "dict", "default": {}},
@@ -153,17 +174,17 @@ def read_spec(params: dict) -> GuestSpec:
     )
 
 
-def would_change(state: str, before: manage.Status, spec: GuestSpec | None, access: HostAccess) -> bool:
+def would_change(state: str, before: manage.Status, spec: GuestSpec | None, live: Live) -> bool:
     """Whether the state asked for is not the present one."""
     if state == "absent":
         return before.state != "absent"
     if state == "stopped" or spec is None:
         return before.state in ("running", "starting")
-    as_asked = before.state == "running" and not manage.differs(spec) and not manage.access_differs(spec, access)
+    as_asked = before.state == "running" and not manage.differs(spec) and not live.differs(STATE / spec.name)
     return state == "restarted" or not as_asked
 
 
-def apply(state: str, name: str, spec: GuestSpec | None, access: HostAccess) -> bool:
+def apply(state: str, name: str, spec: GuestSpec | None, live: Live) -> bool:
     """Bring the guest into ``state``; returns whether anything was done."""
     if state == "absent":
         return manage.remove(name)
@@ -171,8 +192,8 @@ def apply(state: str, name: str, spec: GuestSpec | None, access: HostAccess) -> 
         return manage.stop(name)
     if state == "restarted":
         manage.stop(name)
-    admitted = manage.admit(spec, access)
-    return manage.start(spec) or admitted
+    told = live.apply(STATE / name)
+    return manage.start(spec) or told
 
 
 def main() -> None:
@@ -186,12 +207,12 @@ def main() -> None:
     before = manage.status(name)
     try:
         spec = read_spec(module.params) if state in ("started", "restarted") else None
-        access = HostAccess.parse(module.params["host_access"])
+        live = Live.parse(module.params)
         old_text = manage.defined_text(name)
         if module.check_mode:
-            changed, after = would_change(state, before, spec, access), before
+            changed, after = would_change(state, before, spec, live), before
         else:
-            changed = apply(state, name, spec, access)
+            changed = apply(state, name, spec, live)
             after = manage.status(name)
     except (ValueError, OSError, TimeoutError, DaemonError) as error:
         module.fail_json(msg=str(error))
@@ -201,7 +222,7 @@ def main() -> None:
         status=after.as_dict(),
         diff={
             "before": f"state: {before.state}\n{old_text}",
-            "after": f"state: {wanted if changed else before.state}\n{manage.text(spec, access) if spec else ''}",
+            "after": f"state: {wanted if changed else before.state}\n{manage.text(spec, live) if spec else ''}",
         },
     )
 

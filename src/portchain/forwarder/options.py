@@ -9,11 +9,12 @@ from ..engine.service import EngineOptions
 from ..mapping.forward import Endpoint, Forward
 from ..mapping.policy import Policy
 
-# The host's socket, and the one in the guest's /run/guest-services that it leads to.
+# The host's socket, and what it leads to in the guest.
 SOCKETS = {
-    "engine": "docker",
+    "engine": "unix:/run/guest-services/docker.sock",
+    "socks": "tcp:127.0.0.1:1080",
     **{
-        name: name
+        name: f"unix:/run/guest-services/{name}.sock"
         for name in ("debug-shell", "devenv-service", "diagnostics", "lifecycle-server", "ssh", "volume-contents")
     },
 }
@@ -39,11 +40,8 @@ class Options:
     def sockets(self) -> list[Forward]:
         """The guest's sockets that every guest offers on the host."""
         return [
-            Forward(
-                Endpoint("unix", str(self.run_dir / f"{name}.sock")),
-                Endpoint("unix", f"/run/guest-services/{inside}.sock"),
-            )
-            for name, inside in SOCKETS.items()
+            Forward(Endpoint("unix", str(self.run_dir / f"{name}.sock")), Endpoint.parse(target))
+            for name, target in SOCKETS.items()
         ]
 
     @property

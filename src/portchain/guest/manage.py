@@ -12,9 +12,9 @@ from typing import Any
 from .. import daemon
 from ..daemon import STATE, Daemon
 from . import cgroups, subids
-from .host_access_policy import HostAccess
+from .live import Live
 from .power_button import PIPE
-from .spec import HOST_ACCESS_FILE, GuestSpec
+from .spec import GuestSpec
 
 _BOOT_DEADLINE = 30.0
 
@@ -92,32 +92,16 @@ def differs(spec: GuestSpec) -> bool:
     return _read(spec_file(spec.name)) != spec.dump() or daemon.differs(spec_daemon(spec)) or not reserved(spec)
 
 
-def text(spec: GuestSpec, access: HostAccess) -> str:
+def text(spec: GuestSpec, live: Live) -> str:
     """What a guest is made of and may reach, for people."""
-    return f"{spec.dump()}host_access: {access.dump()}"
+    return f"{spec.dump()}{live}"
 
 
 def defined_text(name: str) -> str:
     """The same of the guest ``name`` as it is defined; empty if it is not."""
     if not spec_file(name).exists():
         return ""
-    return f"{_read(spec_file(name))}host_access: {_read(spec_file(name).with_name(HOST_ACCESS_FILE))}"
-
-
-def access_differs(spec: GuestSpec, access: HostAccess) -> bool:
-    """Whether the guest may reach other ports of the host than ``access`` says."""
-    return _read(spec.host_access_file) != access.dump()
-
-
-def admit(spec: GuestSpec, access: HostAccess) -> bool:
-    """Have the guest, running or not, reach the ports of the host that ``access`` says; returns whether it changed."""
-    if not access_differs(spec, access):
-        return False
-    spec.host_access_file.parent.mkdir(parents=True, exist_ok=True)
-    half = spec.host_access_file.with_suffix(".new")
-    half.write_text(access.dump())
-    half.rename(spec.host_access_file)
-    return True
+    return f"{_read(spec_file(name))}{Live.load(STATE / name)}"
 
 
 def start(spec: GuestSpec) -> bool:

@@ -82,7 +82,12 @@ class OuterRoot:
             self._tmpfs(self._folder(name), mode)
         host_services = Path(self._spec.run_dir) / "host-services"
         kernel.clone_mount(host_services, self._folder("run/host-services"))
-        read_only = {self._spec.source: "usr/lib/portchain", self._spec.bundles: "containers"}
+        self._spec.policy_folder.mkdir(exist_ok=True)
+        read_only = {
+            self._spec.source: "usr/lib/portchain",
+            self._spec.bundles: "containers",
+            self._spec.policy_folder: "etc/portchain/policy",
+        }
         for source, target in read_only.items():
             kernel.clone_mount(Path(source), self._folder(target), userns, kernel.MOUNT_ATTR_RDONLY)
         for name, image in self._spec.images.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 HOST_ACCESS_FILE = "host-access.json"
+POLICY_FOLDER = "policy"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -81,6 +82,11 @@ class GuestSpec:
     def host_access_file(self) -> Path:
         """Where the ports of the host that the guest may reach are kept; read anew whenever it changes."""
         return Path(self.disk).with_name(HOST_ACCESS_FILE)
+
+    @property
+    def policy_folder(self) -> Path:
+        """What the guest's services go by while it runs; the guest has it as /etc/portchain/policy."""
+        return Path(self.disk).with_name(POLICY_FOLDER)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GuestSpec:

@@ -1,0 +1,62 @@
+"""What a guest takes over while it runs: files beside its spec, which are read anew whenever they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .egress import Egress
+from .host_access_policy import HostAccess
+from .spec import HOST_ACCESS_FILE, POLICY_FOLDER
+
+_EGRESS_FILE = f"{POLICY_FOLDER}/egress.json"
+
+
+@dataclass(frozen=True)
+class Live:
+    """The ports of the host that the guest may reach, and where it may go."""
+
+    access: HostAccess = field(default_factory=HostAccess)
+    egress: Egress = field(default_factory=Egress)
+
+    @classmethod
+    def parse(cls, words: Mapping[str, Any]) -> Live:
+        """Read the parameters of those names of the module guest; raise ValueError."""
+        egress = Egress.parse(words["allowlist"], words["http_proxy"], words["no_proxy"])
+        return cls(HostAccess.parse(words["host_access"]), egress)
+
+    @classmethod
+    def load(cls, folder: Path) -> Live:
+        """What the files in ``folder`` say; nothing is allowed and no proxy known where one cannot be read."""
+        try:
+            return cls(
+                HostAccess.load((folder / HOST_ACCESS_FILE).read_text()),
+                Egress.load((folder / _EGRESS_FILE).read_text()),
+            )
+        except (OSError, TypeError, ValueError):
+            return cls()
+
+    def differs(self, folder: Path) -> bool:
+        """Whether a file in ``folder`` says something else."""
+        return any(not path.exists() or path.read_text() != text for path, text in self._files(folder))
+
+    def apply(self, folder: Path) -> bool:
+        """Have the files in ``folder`` say so; returns whether they did not."""
+        changed = self.differs(folder)
+        for path, text in self._files(folder):
+            if not path.exists() or path.read_text() != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                half = path.with_suffix(".new")
+                half.touch(0o600 if path.match(_EGRESS_FILE) else 0o644)
+                half.write_text(text)
+                half.rename(path)
+        return changed
+
+    def _files(self, folder: Path) -> list[tuple[Path, str]]:
+        return [(folder / HOST_ACCESS_FILE, self.access.dump()), (folder / _EGRESS_FILE, self.egress.dump())]
+
+    def __str__(self) -> str:
+        """For people, without passwords."""
+        return f"host_access: {self.access}\negress: {self.egress}\n"

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from .. import daemon
-from . import engine, forward, logs, playbooks, ps, shell, status, volume
+from . import devenv, engine, forward, logs, playbooks, ps, shell, status, volume
 from .common import DEFAULT_GUEST, CommandError
 
-COMMANDS = tuple(
-    command for module in (status, logs, ps, forward, shell, engine, volume, playbooks) for command in module.COMMANDS
-)
+_MODULES = (status, logs, ps, forward, shell, engine, volume, devenv, playbooks)
+COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
+from types import MappingProxyType
 
 from .. import daemon
 from ..unix_http import UnixConnection
@@ -24,7 +25,13 @@ class Service:
     seconds: float = 30.0
 
     @contextmanager
-    def ask(self, method: str, url: str, body: bytes | Iterable[bytes] | None = None) -> Iterator[HTTPResponse]:
+    def ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[HTTPResponse]:
         """The answer, to be read within the context; raise CommandError with what the service says.
 
         A ``body`` of pieces is streamed.
@@ -32,7 +39,7 @@ class Service:
         socket = daemon.RUN / self.guest / f"{self.name}.sock"
         connection = UnixConnection(str(socket), self.seconds)
         try:
-            connection.request(method, url, body)
+            connection.request(method, url, body, headers)
             response = connection.getresponse()
             if response.status >= 400:
                 raise CommandError(_message(response))

@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 
 from ...engine import http1
 from ...engine.body import Body, ProtocolError
@@ -99,12 +100,13 @@ class HttpService:
             if head.expects_continue:
                 client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             response = self._respond(_request(head, body))
+            first = next(response.payload, b"") if isinstance(response.payload, Iterator) else b""
         except (RequestError, ProtocolError) as error:
             with contextlib.suppress(ProtocolError):
                 for _ in body:  # else the client, still sending, would not read the answer
                     pass
-            response = Response({"message": str(error)}, HTTPStatus(error.status))
-        send(client, response)
+            response, first = Response({"message": str(error)}, HTTPStatus(error.status)), b""
+        send(client, response, first)
 
 
 def _read_head(client: socket.socket) -> tuple[http1.Request | None, bytearray]:
@@ -142,8 +144,11 @@ def content(client: socket.socket, body: Body, received: bytes | bytearray) -> I
             body.end()
 
 
-def send(client: socket.socket, response: Response) -> None:
-    """Send an answer; raise OSError, the stream's own as well: a client knows what was cut short by its length."""
+def send(client: socket.socket, response: Response, first: bytes) -> None:
+    """Send an answer, ``first`` already taken from its stream; raise OSError, the stream's own as well.
+
+    A client knows by the length or the missing last chunk that an answer was cut short.
+    """
     stream, length = response.payload, response.length
     if not isinstance(stream, Iterator):
         data = b"" if stream is None else json.dumps(stream).encode() + b"\n"
@@ -151,7 +156,7 @@ def send(client: socket.socket, response: Response) -> None:
     framing = ("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length))
     fields = (("Content-Type", response.kind), framing, ("Connection", "close"))
     client.sendall(http1.render(f"HTTP/1.1 {response.status} {response.status.phrase}", fields))
-    for piece in filter(None, stream):
+    for piece in filter(None, chain([first], stream)):
         client.sendall(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
     if length is None:
         client.sendall(b"0\r\n\r\n")

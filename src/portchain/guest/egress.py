@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from urllib.parse import unquote, urlsplit
 
-from ..mapping.words import bracketed
-
 PROXY_PORT = 3128
 # Where the service allowlist answers, in the guest, for what is not allowed.
 REFUSING_PROXY = ("127.0.0.1", 3129)
@@ -20,6 +18,7 @@ _REVERSE = ("in-addr.arpa", "ip6.arpa")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _SCHEMES = {"http": "http", "socks4": "socks4", "socks5": "socks5", "socks5h": "socks5"}
 _HOSTS_LOOPBACK = re.compile(r"localhost|127\.[\d.]+|::1")
+_LONGEST_NAME = 253
 _SHOWN = 5
 
 
@@ -57,8 +56,7 @@ class Egress:
 
     def __str__(self) -> str:
         """For people, without the proxy's password."""
-        shown = re.sub(r"(//[^:@/]*):[^@/]*@", r"\1:***@", self.http_proxy)
-        return json.dumps({**asdict(self), "http_proxy": shown})
+        return json.dumps({**asdict(self), "http_proxy": _masked(self.http_proxy)})
 
     def refusal(self, name: str) -> str:
         """The sentence, in ASCII and on one line, that says why ``name`` is not to be had."""
@@ -111,9 +109,13 @@ def _place(text: str, variable: str) -> str:
     word = text.strip().lower().rstrip(".")
     if _network(word):
         return word
-    if not all(_LABEL.fullmatch(label) for label in word.removeprefix("*.").split(".")):
+    if not _is_name(word.removeprefix("*.")):
         raise ValueError(f"{variable}: {text!r} is not a name such as quay.io or *.docker.io, an address or a network")
     return word
+
+
+def _is_name(word: str) -> bool:
+    return len(word) <= _LONGEST_NAME and all(_LABEL.fullmatch(label) for label in word.split("."))
 
 
 def _past_proxy(word: str) -> list[str]:
@@ -129,15 +131,25 @@ def _past_proxy(word: str) -> list[str]:
 
 def _upstream(url: str) -> str:
     """tinyproxy's words for the proxy at ``url``; one on the host's loopback is reached through the gateway."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise ValueError(f"guest_http_proxy: {Egress((), url)} is not http://[user:password@]host:port, nor socks5://…")
-    host = "host.docker.internal" if _HOSTS_LOOPBACK.fullmatch(parts.hostname) else parts.hostname
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), "", None
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}@" if parts.username else ""
+    if _HOSTS_LOOPBACK.fullmatch(host):
+        host = f"host.{OWN_DOMAIN}"
+    if parts.scheme not in _SCHEMES or not _is_name(host):
+        form = "http://[user:password@]host:port, nor socks5://…, with a name or IPv4 address as host"
+        raise ValueError(f"guest_http_proxy: {_masked(url)} is not {form}")
     if re.search(r"[\s\"@]", login[:-1]):
         raise ValueError("guest_http_proxy: a user or password with blanks, quotes or @ cannot be used")
-    port = parts.port or (80 if parts.scheme == "http" else 1080)
-    return f"{_SCHEMES[parts.scheme]} {login}{bracketed(host)}:{port}"
+    return f"{_SCHEMES[parts.scheme]} {login}{host}:{port or (80 if parts.scheme == 'http' else 1080)}"
+
+
+def _masked(url: str) -> str:
+    """``url`` without its user and password."""
+    return re.sub(r"[^/]*@", "***@", url)
 
 
 def _rule(outward: str, place: str) -> str:

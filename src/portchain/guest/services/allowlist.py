@@ -21,6 +21,8 @@ _FOLDER = Path("/run/egress")
 _CLOSED = Egress(allowlist=("docker.internal",))
 _LOOK_SECONDS = 0.5
 _CLIENT_SECONDS = 10
+_SILENCE_SECONDS = 60.0
+_MOST_SAID = 1000
 _HEAD_BYTES = 65536
 
 
@@ -32,6 +34,7 @@ class Rules:
         self._folder = folder
         self._network = json.loads(options.read_text())
         self._seen: object = None
+        self._said: dict[str, float] = {}
         self.egress = _CLOSED
 
     def look(self) -> None:
@@ -52,9 +55,14 @@ class Rules:
             tell("http-proxy", signal.SIGUSR1)
 
     def refuse(self, name: str) -> str:
-        """Why ``name`` is refused; logged as well."""
+        """Why ``name`` is refused; logged as well, once in `_SILENCE_SECONDS`."""
         sentence = self.egress.refusal(name)
-        log(sentence)
+        now = time.monotonic()
+        if now - self._said.get(sentence, -_SILENCE_SECONDS) >= _SILENCE_SECONDS:
+            self._said = {one: when for one, when in self._said.items() if now - when < _SILENCE_SECONDS}
+            if len(self._said) < _MOST_SAID:
+                self._said[sentence] = now
+                log(sentence)
         return sentence
 
 

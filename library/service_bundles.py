@@ -6,28 +6,30 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: service_bundles
-short_description: Render services as OCI bundles
+short_description: Render a guest's YAML as OCI bundles
 description:
-  - Reads each service's entry, in LinuxKit's own YAML words, from its folder in the catalogue, and makes the folder
-    that a guest has as C(/containers), as LinuxKit lays it out.
+  - Reads a guest as LinuxKit describes it, and makes the folder that the guest has as C(/containers), as LinuxKit lays
+    it out. Images on disk that it names are unpacked into the cache.
   - Files that do not belong there are removed.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
+  yaml:
+    description: The guest, in LinuxKit's YAML.
+    type: path
+    required: true
   catalogue:
     description: Folder with one folder a service, each with a C(service.yml) and, as wanted, C(files/).
     type: path
     required: true
-  services:
-    description: The services that the guest has.
-    type: list
-    elements: str
+  sets:
+    description: Root file systems of Debian packages by their names; archives among them are left out.
+    type: dict
     required: true
-  images:
-    description: Names of the root file systems that entries may name.
-    type: list
-    elements: str
-    required: true
+  cache:
+    description: Where images are unpacked.
+    type: path
+    default: /var/cache/portchain/images
   hostname:
     description: The guest's host name.
     type: str
@@ -49,11 +51,13 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Render two services
+- name: Render a guest
   service_bundles:
+    yaml: inventory/guest.yml
     catalogue: roles/guest_services/services
-    services: [docker, dns-forwarder]
-    images: [docker, services]
+    sets:
+      docker: /var/cache/portchain/images/docker-0123456789ab
+      services: /var/cache/portchain/images/services-0123456789ab
     dest: /var/lib/portchain/linuxkit/containers
 """
 
@@ -64,38 +68,59 @@ files:
   type: list
   elements: str
   sample: ["services/docker/config.json"]
+images:
+  description: The root file systems that the guest's containers have, by their names below C(/containers/images).
+  returned: always
+  type: dict
+  sample: {"services": "/var/cache/portchain/images/services-0123456789ab"}
 """
 
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
-from ansible.module_utils.portchain.guest import catalogue  # noqa: E402
-from ansible.module_utils.portchain.guest.service_entry import EntryError  # noqa: E402
 
 try:
-    import yaml
+    import yaml  # noqa: F401
+    from ansible.module_utils.portchain.guest import catalogue, yaml_guest
+    from ansible.module_utils.portchain.guest.yaml_images import Images
+    from ansible.module_utils.portchain.guest.yaml_source import GuestYamlError
+    from ansible.module_utils.portchain.image import unpack
+    from ansible.module_utils.portchain.image.stored import StoredImageError
 except ImportError:
     YAML_ERROR = traceback.format_exc()
 else:
     YAML_ERROR = None
 
 
-def load(folder: Path) -> object:
-    """Read a service's entry; raise EntryError where there is none."""
-    source = folder / "service.yml"
-    if not source.exists():
-        raise EntryError(f"service {folder.name}: no {source}")
-    return yaml.safe_load(source.read_text())
+def load(params: dict) -> yaml_guest.GuestYaml:
+    """The guest that the module's parameters ask for; raises GuestYamlError where this guest cannot be it."""
+    sets = [name for name, path in params["sets"].items() if not path.endswith(".tar")]
+    guest = yaml_guest.read(Path(params["yaml"]), Images(Path(params["catalogue"]), sets))
+    if guest.unfit:
+        raise GuestYamlError(guest.unfit)
+    return guest
+
+
+def unpack_images(guest: yaml_guest.GuestYaml, params: dict, check_mode: bool) -> tuple[dict[str, str], bool]:
+    """The images by name, those on disk unpacked; and whether one was."""
+    cache, unpacked = Path(params["cache"]), False
+    paths = {}
+    for key, image in guest.images.items():
+        paths[key] = str(cache / key) if image.stored else params["sets"][key]
+        if image.stored and not (cache / key).exists():
+            unpacked = check_mode or unpack.into_cache(image.stored, cache)
+    return paths, unpacked
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            "yaml": {"type": "path", "required": True},
             "catalogue": {"type": "path", "required": True},
-            "services": {"type": "list", "elements": "str", "required": True},
-            "images": {"type": "list", "elements": "str", "required": True},
+            "sets": {"type": "dict", "required": True},
+            "cache": {"type": "path", "default": "/var/cache/portchain/images"},
             "hostname": {"type": "str", "default": "linuxkit"},
             "dest": {"type": "path", "required": True},
         },
@@ -103,20 +128,21 @@ def main() -> None:
     )
     if YAML_ERROR:
         module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
-    folder = Path(module.params["catalogue"])
     dest = Path(module.params["dest"])
     try:
-        entries = {name: load(folder / name) for name in module.params["services"]}
-        wanted = catalogue.tree(folder, entries, frozenset(module.params["images"]), module.params["hostname"])
-    except EntryError as error:
+        guest = load(module.params)
+        images, unpacked = unpack_images(guest, module.params, module.check_mode)
+    except (GuestYamlError, StoredImageError) as error:
         module.fail_json(msg=str(error))
+    wanted = catalogue.tree(guest, module.params["hostname"])
     present = catalogue.read(dest)
     differing = sorted(name for name in {*present, *wanted} if present.get(name) != wanted.get(name))
     if differing and not module.check_mode:
         catalogue.write(dest, wanted)
     module.exit_json(
-        changed=bool(differing),
+        changed=bool(differing) or unpacked,
         files=differing,
+        images=images,
         diff={
             "before_header": str(dest),
             "after_header": str(dest),

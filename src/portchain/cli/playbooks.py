@@ -12,12 +12,12 @@ from pathlib import Path
 from ..guest import manage
 from .common import Command, CommandError
 
-_PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[3]
 
 
 def play(playbook: str, options: argparse.Namespace) -> int:
     """Run a playbook of the project, for one guest or all; its output is kept off stdout under --json."""
-    path = _PROJECT / playbook
+    path = PROJECT / playbook
     if not path.exists():
         raise CommandError(f"host: no {path}; run this portchain from a checkout's .venv")
     command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook]
@@ -25,7 +25,7 @@ def play(playbook: str, options: argparse.Namespace) -> int:
         command += ["--limit", options.guest]
     if os.geteuid() and subprocess.run(["sudo", "-kn", "true"], capture_output=True, check=False).returncode:
         command.append("--ask-become-pass")
-    done = subprocess.run(command, cwd=_PROJECT, check=False, stdout=sys.stderr if options.json else None)
+    done = subprocess.run(command, cwd=PROJECT, check=False, stdout=sys.stderr if options.json else None)
     if options.json:
         print(json.dumps([manage.status(name).as_dict() for name in manage.names()], indent=2))
     return 1 if done.returncode else 0

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from . import kernel
+from . import kernel, root_files
 from .log_collector import fifo
 from .places import CONTAINERS, FIFOS, NAMESPACE, STARTS, Bundle, bundles
 
@@ -54,9 +55,15 @@ def mount_root(bundle: Bundle, image: str) -> None:
     kernel.mount("overlay", Path(bundle.rootfs), "overlay", 0, options)
 
 
+def runtime_of(bundle: Bundle) -> dict[str, Any]:
+    """What the container's runtime.json says."""
+    found: dict[str, Any] = json.loads((bundle.path / "runtime.json").read_text())
+    return found
+
+
 def prepare(bundle: Bundle) -> None:
     """Make what the container's runtime.json asks for, and its root."""
-    runtime = json.loads((bundle.path / "runtime.json").read_text())
+    runtime = runtime_of(bundle)
     for folder in runtime["mkdir"]:
         Path(folder).mkdir(parents=True, exist_ok=True)
     for mount in runtime["mounts"]:
@@ -112,7 +119,7 @@ def launch(services: list[Bundle]) -> int:
     for bundle in failed:
         create(bundle, "container", "create").wait(_DEADLINE)
         print(f"guest: service {bundle.name} does not start; portchain logs {bundle.name}", file=sys.stderr, flush=True)
-    for labelling in [keep(bundle) for bundle in services]:
+    for labelling in [keep(bundle) for bundle in services if runtime_of(bundle)["restart"]]:
         labelling.wait(_DEADLINE)
     return len(failed)
 
@@ -121,6 +128,7 @@ def start() -> int:
     """Start everything; returns how many containers failed."""
     for folder in (FIFOS, STARTS):
         Path(folder).mkdir(parents=True, exist_ok=True)
+    root_files.make_all()
     failed = run_in_turn("onboot", _ONBOOT_DEADLINE)
     services = sorted(bundles("services"), key=lambda bundle: bundle.name not in _FIRST)
     for bundle in services:

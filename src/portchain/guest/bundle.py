@@ -1,92 +1,156 @@
-"""A service's OCI bundle: the runtime configuration that runc is given."""
+"""A container's OCI bundle: the configuration that runc is given, with LinuxKit's defaults."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import PATH
-from .places import STARTS, Bundle
-from .service_entry import CAPABILITIES, ServiceEntry
+from .places import STARTS, VOLUMES, Bundle
+from .yaml_checks import CAPABILITIES, limit
+from .yaml_guest import Container
 
 _NAMESPACES = {"net": "network", "ipc": "ipc", "uts": "uts", "pid": "pid"}
 _BIND_DEFAULTS = ["rw", "rbind", "rshared"]
-_BASE_MOUNTS: tuple[tuple[str, str, list[str]], ...] = (
-    ("/proc", "proc", ["nosuid", "nodev", "noexec", "relatime"]),
-    ("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    ("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
-    ("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-    ("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
-    ("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
-)
+_TARGETS = {"proc": "/proc", "devpts": "/dev/pts", "sysfs": "/sys", "cgroup": "/sys/fs/cgroup", "mqueue": "/dev/mqueue"}
+_COUNT_START = "/usr/libexec/count-start"
+
+Words = Mapping[str, Any]
 
 
-def oci_config(entry: ServiceEntry, hostname: str) -> dict[str, Any]:
-    """The config.json of ``entry``, as the OCI runtime specification 1.0 has it."""
-    allowed = list(CAPABILITIES) if "all" in entry.capabilities else entry.capabilities
-    capability_sets = ("bounding", "effective", "inheritable", "permitted")
-    process: dict[str, Any] = {
-        "terminal": False,
-        "user": {"uid": 0, "gid": 0},
-        "args": entry.command,
-        "env": [f"PATH={PATH}", *entry.env],
-        "cwd": entry.cwd,
-        "capabilities": dict.fromkeys(capability_sets, allowed),
-        "noNewPrivileges": entry.noNewPrivileges,
-    }
-    if entry.rlimits:
-        process["rlimits"] = [_rlimit(text) for text in entry.rlimits]
-    if entry.oomScoreAdj is not None:
-        process["oomScoreAdj"] = entry.oomScoreAdj
+def oci_config(container: Container, bundle: Bundle, hostname: str, ids: Mapping[str, int]) -> dict[str, Any]:
+    """The config.json of ``container``, as the OCI runtime specification 1.0 has it; ``ids`` are named users."""
+    words = container.words
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": process,
-        "root": {"path": Bundle("services", entry.name).rootfs, "readonly": entry.readonly},
-        "hooks": {"createRuntime": [_count_start(entry.name)]},
-        "mounts": _mounts(entry),
-        "linux": {
-            "namespaces": _namespaces(entry),
-            "cgroupsPath": entry.cgroupsPath or f"/services/{entry.name}",
-            "rootfsPropagation": entry.rootfsPropagation or "shared",
-            "resources": entry.resources,
-        },
+        "process": _process(words, ids),
+        "root": {"path": bundle.rootfs, "readonly": words.get("readonly", False)},
+        "mounts": _mounts(words),
+        "annotations": words.get("annotations", {}),
+        "linux": _linux(words, f"/{bundle.kind}/{bundle.name}"),
     }
-    if entry.uts == "new":
-        config["hostname"] = hostname
+    if bundle.kind == "services":
+        hook = {"path": _COUNT_START, "args": ["count-start", f"{STARTS}/{bundle.name}"]}
+        config["hooks"] = {"createRuntime": [hook]}
+    if words.get("uts", "host") not in ("host", "root"):
+        config["hostname"] = words.get("hostname") or hostname
     return config
 
 
-def runtime_config(entry: ServiceEntry) -> dict[str, Any]:
-    """The runtime.json of ``entry``: what the guest prepares before it starts the service."""
+def runtime_config(container: Container) -> dict[str, Any]:
+    """The runtime.json of ``container``: what the guest prepares before it starts it, and whether it keeps it."""
+    runtime = container.words.get("runtime", {})
     return {
-        "image": entry.image,
-        "mkdir": entry.runtime.get("mkdir", []),
-        "mounts": [_mount(mount) for mount in entry.runtime.get("mounts", [])],
+        "image": container.image,
+        "mkdir": runtime.get("mkdir", []),
+        "mounts": [_mount(mount) for mount in runtime.get("mounts", [])],
+        "restart": not runtime.get("noRestart", False),
     }
 
 
-def _count_start(name: str) -> dict[str, Any]:
-    """Has the guest note that the service starts, which containerd does not count."""
-    return {"path": "/usr/libexec/count-start", "args": ["count-start", f"{STARTS}/{name}"]}
+def _process(words: Words, ids: Mapping[str, int]) -> dict[str, Any]:
+    capabilities, ambient = (_capabilities(words.get(key, [])) for key in ("capabilities", "ambient"))
+    bounding = sorted({*capabilities, *ambient})
+    process = {
+        "terminal": False,
+        "user": {
+            "uid": _id(words.get("uid", 0), ids),
+            "gid": _id(words.get("gid", 0), ids),
+            "additionalGids": [_id(group, ids) for group in words.get("additionalGids", [])],
+        },
+        "args": words["command"],
+        "env": _environment(words.get("env", [])),
+        "cwd": words.get("cwd") or "/",
+        "capabilities": {
+            **dict.fromkeys(("bounding", "inheritable", "permitted"), bounding),
+            "effective": capabilities,
+            "ambient": ambient,
+        },
+        "noNewPrivileges": words.get("noNewPrivileges", False),
+        "rlimits": [limit(text) for text in words.get("rlimits", [])],
+    }
+    if "oomScoreAdj" in words:
+        process["oomScoreAdj"] = words["oomScoreAdj"]
+    return process
 
 
-def _namespaces(entry: ServiceEntry) -> list[dict[str, str]]:
-    new = [kind for key, kind in _NAMESPACES.items() if getattr(entry, key) == "new"]
-    return [{"type": kind} for kind in ("mount", *new)]
+def _linux(words: Words, group: str) -> dict[str, Any]:
+    devices = [device for device in words.get("devices", []) if device["path"] != "all"]
+    resources = dict(words.get("resources", {}))
+    if words.get("devices"):
+        resources["devices"] = [*resources.get("devices", []), *map(_device_rule, words["devices"])]
+    return {
+        "namespaces": [{"type": "mount"}, *_namespaces(words)],
+        "cgroupsPath": words.get("cgroupsPath") or group,
+        "rootfsPropagation": words.get("rootfsPropagation") or "shared",
+        "resources": resources,
+        "devices": [_device(device) for device in devices],
+        "sysctl": words.get("sysctl", {}),
+        "maskedPaths": words.get("maskedPaths", []),
+        "readonlyPaths": words.get("readonlyPaths", []),
+    }
 
 
-def _mounts(entry: ServiceEntry) -> list[dict[str, Any]]:
+def _capabilities(names: list[str]) -> list[str]:
+    special = [name.lower() for name in names if not name.startswith("CAP_")]
+    if "all" in special:
+        return list(CAPABILITIES)
+    return [name for name in names if name.lower() not in special]
+
+
+def _environment(given: list[str]) -> list[str]:
+    return given if any(one.startswith("PATH=") for one in given) else [f"PATH={PATH}", *given]
+
+
+def _id(value: int | str, ids: Mapping[str, int]) -> int:
+    """A user or group: a number, or a container's name, which stands for the one that is its own."""
+    return value if isinstance(value, int) else {"": 0, "root": 0, **ids}[value]
+
+
+def _device(device: Words) -> dict[str, Any]:
+    node = {key: device[key] for key in ("path", "type", "major", "minor") if key in device}
+    return node | {"fileMode": int(device.get("mode", "0666"), 8)}
+
+
+def _device_rule(device: Words) -> dict[str, Any]:
+    numbers = {key: device[key] for key in ("major", "minor") if key in device}
+    return {"allow": True, "type": device["type"], "access": "rwm", **numbers}
+
+
+def _namespaces(words: Words) -> Iterable[dict[str, str]]:
+    for key, kind in _NAMESPACES.items():
+        value = words.get(key, "new" if key == "pid" else "host")
+        if value not in ("host", "root"):
+            yield {"type": kind} | ({"path": value} if value.startswith("/") else {})
+
+
+def _base_mounts(read_only: bool) -> dict[str, dict[str, Any]]:
+    also = ["ro"] if read_only else []
+    mounts = (
+        ("/proc", "proc", ["nosuid", "nodev", "noexec", "relatime"]),
+        ("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k", *also]),
+        ("/sys", "sysfs", ["nosuid", "noexec", "nodev", *also]),
+        ("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        ("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        ("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
+    )
+    return {target: _oci_mount(fstype, fstype, target, options) for target, fstype, options in mounts}
+
+
+def _mounts(words: Words) -> list[dict[str, Any]]:
     """Later entries replace earlier ones at the same target; all in order of depth."""
-    found = {target: _oci_mount(fstype, fstype, target, options) for target, fstype, options in _BASE_MOUNTS}
-    for text in entry.binds:
+    found = _base_mounts(words.get("readonly", False))
+    for text in words.get("binds", []):
         source, target, *given = text.split(":")
         for covered in [t for t in found if t.startswith(f"{target}/")]:
             del found[covered]
-        found[target] = _oci_mount("bind", source, target, _bind_options(given))
-    for text in entry.tmpfs:
+        place = source if source.startswith("/") else f"{VOLUMES}/{source}"
+        found[target] = _oci_mount("bind", place, target, _bind_options(given))
+    for text in words.get("tmpfs", []):
         target, _, options = text.partition(":")
         found[target] = _oci_mount("tmpfs", "tmpfs", target, [o for o in options.split(",") if o])
-    for mount in entry.mounts:
-        found[mount["destination"]] = _mount(mount)
+    for mount in map(_mount, words.get("mounts", [])):
+        found[mount["destination"]] = mount
     return sorted(found.values(), key=lambda mount: str(mount["destination"]).count("/"))
 
 
@@ -100,16 +164,8 @@ def _oci_mount(fstype: str, source: str, target: str, options: list[str]) -> dic
     return {"destination": target, "type": fstype, "source": source, "options": options}
 
 
-def _mount(mount: dict[str, Any]) -> dict[str, Any]:
-    return _oci_mount(
-        mount.get("type", "bind"),
-        mount.get("source", mount.get("type", "none")),
-        mount["destination"],
-        list(mount.get("options", [])),
-    )
-
-
-def _rlimit(text: str) -> dict[str, Any]:
-    """Read LinuxKit's ``nofile,soft,hard``."""
-    kind, soft, hard = text.split(",")
-    return {"type": f"RLIMIT_{kind.upper()}", "soft": int(soft), "hard": int(hard)}
+def _mount(mount: Words) -> dict[str, Any]:
+    source = mount.get("source", "")
+    fstype = mount.get("type") or (source if source in _TARGETS else "tmpfs")
+    target = mount.get("destination") or _TARGETS.get(fstype, "")
+    return _oci_mount(fstype, source or fstype, target, list(mount.get("options", [])))

@@ -1,4 +1,4 @@
-"""The services' bundles: from their folders in the catalogue to files below /containers."""
+"""The guest's /containers: from its YAML to files laid out as LinuxKit does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import oci_config, runtime_config
-from .service_entry import EntryError, ServiceEntry
+from .places import KINDS, Bundle
+from .yaml_guest import Container, GuestYaml
 
 
 @dataclass(frozen=True)
@@ -20,32 +21,43 @@ class Node:
     executable: bool = False
 
 
-def tree(catalogue: Path, entries: Mapping[str, Any], images: frozenset[str], hostname: str) -> dict[str, Node]:
-    """Every node below /containers for ``entries`` (parsed service.yml by folder), by relative path.
-
-    Raises EntryError for an entry that cannot be used, or one whose name is not its folder's.
-    """
-    folders = (
-        "images",
-        "services",
-        *(f"images/{name}" for name in images),
-        *(f"services/{name}" for name in entries),
-    )
-    nodes = {name: Node(None) for name in folders}
-    for folder, data in sorted(entries.items()):
-        entry = ServiceEntry.parse(data, images)
-        if entry.name != folder:
-            raise EntryError(f"service {entry.name}: its folder is named {folder}; the two must be the same")
-        base = f"services/{entry.name}"
-        for name in ("files", "rootfs"):
-            nodes[f"{base}/{name}"] = Node(None)
-        nodes |= _files(catalogue / folder / "files", f"{base}/files")
-        for name, content in (
-            ("config.json", oci_config(entry, hostname)),
-            ("runtime.json", runtime_config(entry)),
-        ):
-            nodes[f"{base}/{name}"] = Node(f"{json.dumps(content, indent=2)}\n".encode())
+def tree(guest: GuestYaml, hostname: str) -> dict[str, Node]:
+    """Every node below /containers for ``guest``, by relative path."""
+    nodes = {name: Node(None) for name in ("images", *(f"images/{key}" for key in guest.images))}
+    nodes["guest.json"] = _json({"files": [_file(file, guest.ids) for file in guest.files], "volumes": guest.volumes})
+    for kind in KINDS:
+        nodes[kind] = Node(None)
+        for number, container in enumerate(guest.containers[kind]):
+            prefix = "" if kind == "services" else f"{number:03}-"
+            nodes |= _bundle(container, Bundle(kind, f"{prefix}{container.name}"), hostname, guest.ids)
     return nodes
+
+
+def _bundle(container: Container, bundle: Bundle, hostname: str, ids: Mapping[str, int]) -> dict[str, Node]:
+    base = f"{bundle.kind}/{bundle.folder}"
+    return {
+        **{name: Node(None) for name in (base, f"{base}/files", f"{base}/rootfs")},
+        **(_files(container.files, f"{base}/files") if container.files else {}),
+        f"{base}/config.json": _json(oci_config(container, bundle, hostname, ids)),
+        f"{base}/runtime.json": _json(runtime_config(container)),
+    }
+
+
+def _json(content: Any) -> Node:
+    return Node(f"{json.dumps(content, indent=2)}\n".encode())
+
+
+def _file(file: dict[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
+    """A file of the guest's root, its content with it; one that is optional may have none."""
+    mode = file.get("mode") or ("0755" if file.get("directory") else "0644")
+    found = {"path": f"/{file['path'].lstrip('/')}", "mode": int(mode, 8)}
+    for key in ("uid", "gid"):
+        value = file.get(key, 0)
+        found[key] = value if isinstance(value, int) else {"root": 0, **ids}.get(value, 0)
+    if file.get("source"):
+        source = Path(file["source"])
+        return found | ({"contents": source.read_text(errors="surrogateescape")} if source.is_file() else {})
+    return found | {key: file[key] for key in ("directory", "symlink", "contents") if file.get(key) is not None}
 
 
 def _files(folder: Path, prefix: str) -> dict[str, Node]:

@@ -26,7 +26,7 @@ def build(definition: Definition, cache: Path) -> bool:
     """Build the image into ``cache`` unless it is there; returns whether it was built."""
     cache.mkdir(parents=True, exist_ok=True)
     cache.chmod(0o700)
-    with _alone(cache):
+    with alone(cache):
         destination = definition.path(cache)
         if destination.exists():
             return False
@@ -52,7 +52,8 @@ def log_path(cache: Path, name: str) -> Path:
 
 
 @contextmanager
-def _alone(cache: Path) -> Iterator[None]:
+def alone(cache: Path) -> Iterator[None]:
+    """Nobody else changes ``cache`` meanwhile."""
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

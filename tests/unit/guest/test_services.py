@@ -5,91 +5,147 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from portchain.guest import catalogue
+from portchain.guest import catalogue, yaml_guest
 from portchain.guest.bundle import oci_config, runtime_config
-from portchain.guest.service_entry import CAPABILITIES, EntryError, ServiceEntry
+from portchain.guest.places import Bundle
+from portchain.guest.yaml_checks import CAPABILITIES
+from portchain.guest.yaml_guest import Container, GuestYaml
+from portchain.guest.yaml_images import Images
 
-IMAGES = frozenset({"docker", "services"})
-CATALOGUE = Path(__file__).parents[3] / "roles/guest_services/services"
-MINIMAL: dict[str, Any] = {"name": "one", "image": "services", "command": ["/bin/true"]}
+ROLE = Path(__file__).parents[3] / "roles/guest_services"
+IMAGES = Images(ROLE / "services", ["binfmt", "docker", "services"])
 
 
-def parse(**more: Any) -> ServiceEntry:
-    return ServiceEntry.parse({**MINIMAL, **more}, IMAGES)
+def config(kind: str = "services", **words: Any) -> dict[str, Any]:
+    container = Container("one", "services", {"command": ["/bin/true"], **words})
+    return oci_config(container, Bundle(kind, "one"), "linuxkit", {"web": 103})
+
+
+def mount(target: str, **words: Any) -> dict[str, Any]:
+    found: dict[str, Any] = next(m for m in config(**words)["mounts"] if m["destination"] == target)
+    return found
+
+
+def default() -> GuestYaml:
+    return yaml_guest.read(ROLE / "guest.yml", IMAGES)
 
 
 def test_the_defaults_are_linuxkits() -> None:
-    config = oci_config(parse(), "linuxkit")
-    assert [n["type"] for n in config["linux"]["namespaces"]] == ["mount", "pid"]
-    assert config["process"]["capabilities"]["effective"] == []
-    assert config["root"] == {"path": "/containers/services/one/rootfs", "readonly": False}
-    bind = next(m for m in oci_config(parse(binds=["/a:/b"]), "x")["mounts"] if m["destination"] == "/b")
-    assert bind["options"] == ["rw", "rbind", "rshared"]
+    found = config()
+    assert found["linux"]["namespaces"] == [{"type": "mount"}, {"type": "pid"}]
+    assert found["process"]["capabilities"]["effective"] == []
+    assert found["process"]["user"] == {"uid": 0, "gid": 0, "additionalGids": []}
+    assert found["process"]["cwd"] == "/"
+    assert found["root"] == {"path": "/containers/services/one/rootfs", "readonly": False}
+    assert mount("/b", binds=["/a:/b"])["options"] == ["rw", "rbind", "rshared"]
+    assert "ro" not in mount("/sys")["options"]
+    assert "ro" in mount("/sys", readonly=True)["options"]
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("words", "kinds"),
     [
-        ({"colour": "blue"}, "unknown key 'colour'; allowed: .*capabilities.*runtime"),
-        ({"runtime": {"mkdirs": []}}, "runtime: unknown key 'mkdirs'; allowed: mkdir, mounts"),
-        ({"image": "alpine"}, "no image 'alpine'; one of docker, services"),
-        ({"command": []}, "the key command is required"),
-        ({"command": "/bin/true"}, "command must be a list, not str"),
-        ({"capabilities": ["SYS_ADMIN"]}, "no capability 'SYS_ADMIN'"),
-        ({"binds": ["etc"]}, "bind 'etc'"),
-        ({"net": "none"}, "net must be host or new"),
-        ({"readonly": "yes"}, "readonly must be a bool"),
+        ({"pid": "host"}, ["mount"]),
+        ({"net": "none", "uts": "new"}, ["mount", "network", "uts", "pid"]),
+        ({"ipc": "new", "pid": "root"}, ["mount", "ipc"]),
     ],
 )
-def test_a_wrong_entry_is_refused_by_service_and_key(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(EntryError, match=f"service one: {message}"):
-        parse(**change)
+def test_namespaces_are_shared_or_new(words: dict[str, Any], kinds: list[str]) -> None:
+    assert [one["type"] for one in config(**words)["linux"]["namespaces"]] == kinds
 
 
-def test_all_means_every_capability() -> None:
-    config = oci_config(parse(capabilities=["all"]), "linuxkit")
-    assert config["process"]["capabilities"]["bounding"] == list(CAPABILITIES)
+def test_a_namespace_may_be_somebody_elses() -> None:
+    assert {"type": "network", "path": "/run/netns/a"} in config(net="/run/netns/a")["linux"]["namespaces"]
+
+
+@pytest.mark.parametrize(
+    ("given", "effective"),
+    [(["all"], list(CAPABILITIES)), (["none"], []), (["CAP_KILL"], ["CAP_KILL"])],
+)
+def test_capabilities_are_those_named(given: list[str], effective: list[str]) -> None:
+    assert config(capabilities=given)["process"]["capabilities"]["effective"] == effective
+
+
+def test_ambient_capabilities_are_bounding_but_not_effective() -> None:
+    found = config(capabilities=["CAP_KILL"], ambient=["CAP_CHOWN"])["process"]["capabilities"]
+    assert found["bounding"] == ["CAP_CHOWN", "CAP_KILL"]
+    assert (found["effective"], found["ambient"]) == (["CAP_KILL"], ["CAP_CHOWN"])
+
+
+def test_users_are_numbers_or_containers() -> None:
+    assert config(uid="web", gid=7, additionalGids=["root"])["process"]["user"] == {
+        **{"uid": 103, "gid": 7},
+        "additionalGids": [0],
+    }
 
 
 def test_a_read_only_bind_is_not_also_writable() -> None:
-    bind = next(m for m in oci_config(parse(binds=["/a:/b:ro"]), "x")["mounts"] if m["destination"] == "/b")
-    assert bind["options"] == ["rbind", "rshared", "ro"]
+    assert mount("/b", binds=["/a:/b:ro"])["options"] == ["rbind", "rshared", "ro"]
+
+
+def test_a_bind_that_is_no_path_is_a_volume() -> None:
+    assert mount("/b", binds=["blank:/b"])["source"] == "/run/volumes/blank"
 
 
 def test_a_bound_dev_is_not_covered_by_the_services_own() -> None:
-    targets = [m["destination"] for m in oci_config(parse(binds=["/dev:/dev"]), "x")["mounts"]]
+    targets = [m["destination"] for m in config(binds=["/dev:/dev"])["mounts"]]
     assert targets.count("/dev") == 1
     assert "/dev/pts" not in targets
 
 
+def test_a_mount_of_a_known_kind_has_its_place() -> None:
+    assert mount("/sys/fs/cgroup", mounts=[{"type": "cgroup", "options": ["rw"]}])["source"] == "cgroup"
+
+
+def test_limits_and_devices_are_as_oci_has_them() -> None:
+    fuse = {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "mode": "0600"}
+    found = config(
+        rlimits=["nofile,64,unlimited"],
+        resources={"memory": {"limit": 4096}},
+        devices=[fuse, {"path": "all", "type": "b"}],
+    )
+    assert found["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 2**64 - 1}]
+    assert found["linux"]["resources"] == {
+        "memory": {"limit": 4096},
+        "devices": [
+            {"allow": True, "type": "c", "access": "rwm", "major": 10, "minor": 229},
+            {"allow": True, "type": "b", "access": "rwm"},
+        ],
+    }
+    assert [device["fileMode"] for device in found["linux"]["devices"]] == [0o600]
+
+
+def test_only_starts_of_services_are_counted() -> None:
+    assert config()["hooks"]["createRuntime"][0]["args"][1] == "/run/starts/one"
+    assert "hooks" not in config("onboot")
+
+
 def test_runtime_says_what_the_guest_prepares() -> None:
-    assert runtime_config(parse(runtime={"mkdir": ["/run/x"]})) == {
-        "image": "services",
-        "mkdir": ["/run/x"],
-        "mounts": [],
+    words = {"runtime": {"mkdir": ["/run/x"], "noRestart": True}}
+    assert runtime_config(Container("one", "services", words)) == {
+        **{"image": "services", "mkdir": ["/run/x"], "mounts": [], "restart": False},
     }
 
 
-def folders() -> dict[str, Any]:
-    return {p.parent.name: yaml.safe_load(p.read_text()) for p in CATALOGUE.glob("*/service.yml")}
-
-
-def test_every_service_of_the_catalogue_can_be_used() -> None:
-    nodes = catalogue.tree(CATALOGUE, folders(), IMAGES, "linuxkit")
-    for name in folders():
-        config = json.loads(bytes(nodes[f"services/{name}/config.json"].content))  # type: ignore[arg-type]
-        assert config["root"]["path"] == f"/containers/services/{name}/rootfs"
-
-
-def test_an_entry_is_named_as_its_folder() -> None:
-    with pytest.raises(EntryError, match="its folder is named two"):
-        catalogue.tree(CATALOGUE, {"two": MINIMAL}, IMAGES, "linuxkit")
+def test_onboot_keeps_its_order(tmp_path: Path) -> None:
+    (tmp_path / "guest.yml").write_text(
+        "onboot: [{name: z, image: services, command: [x]}, {name: a, image: services, command: [x]}]\n"
+        "files: [{path: etc/a, contents: b}]\n"
+        "volumes: [{name: v, image: docker}]\n"
+    )
+    nodes = catalogue.tree(yaml_guest.read(tmp_path / "guest.yml", IMAGES), "linuxkit")
+    assert {"onboot/000-z/config.json", "onboot/001-a/runtime.json"} <= set(nodes)
+    root = json.loads(bytes(nodes["onboot/000-z/config.json"].content))["root"]  # type: ignore[arg-type]
+    assert root["path"] == "/containers/onboot/000-z/rootfs"
+    assert json.loads(bytes(nodes["guest.json"].content)) == {  # type: ignore[arg-type]
+        "files": [{"path": "/etc/a", "mode": 0o644, "uid": 0, "gid": 0, "contents": "b"}],
+        "volumes": [{"name": "v", "readonly": False, "image": "docker"}],
+    }
 
 
 def test_a_written_tree_reads_the_same_and_loses_what_does_not_belong(tmp_path: Path) -> None:
-    nodes = catalogue.tree(CATALOGUE, folders(), IMAGES, "linuxkit")
+    nodes = catalogue.tree(default(), "linuxkit")
     catalogue.write(tmp_path, nodes)
     assert catalogue.read(tmp_path) == nodes
     (tmp_path / "services/old").mkdir()

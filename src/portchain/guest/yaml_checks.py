@@ -1,0 +1,72 @@
+"""What is wrong with the words of a container, beyond their kinds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .yaml_schema import Kind
+from .yaml_source import Place
+
+_CAPABILITIES = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
+SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
+MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+_LIMITS = "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
+CAPABILITIES = tuple(f"CAP_{name}" for name in _CAPABILITIES.split())
+LIMITS = tuple(_LIMITS.split())
+NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
+VOLUME_NAME = re.compile(r"[a-z0-9_-]+")
+_LIMIT = re.compile(r"\s*(?:RLIMIT_)?(\w+)\s*,\s*(\d+|unlimited)\s*,\s*(\d+|unlimited)\s*", re.IGNORECASE)
+_SHARED = ("host", "root", "new")
+
+Found = Iterator[tuple[Place, str]]
+
+
+def problems(kind: Kind, words: Any) -> Found:
+    """What is wrong with a container's ``words``; places are within them."""
+    shape = list(kind.problems(words, ()))
+    yield from shape or _meanings(words)
+
+
+def _meanings(words: Mapping[str, Any]) -> Found:
+    if "name" in words and not NAME.fullmatch(words["name"]):
+        yield ("name",), f"{words['name']!r} is no name: letters and digits, with single . _ - between them"
+    yield from _capabilities(words)
+    yield from _namespaces(words)
+    for key in ("binds", "binds.add"):
+        for number, bind in enumerate(words.get(key, [])):
+            if not 2 <= len(bind.split(":")) <= 3 or not all(bind.split(":")[:2]):
+                yield (key, number), f"{bind!r} is not source:target or source:target:options"
+    for number, target in enumerate(words.get("tmpfs", [])):
+        if target.count(":") > 1 or not target.startswith("/"):
+            yield ("tmpfs", number), f"{target!r} is not /target or /target:options"
+    for number, limit in enumerate(words.get("rlimits", [])):
+        found = _LIMIT.fullmatch(limit)
+        if not found or found[1].upper() not in LIMITS:
+            yield ("rlimits", number), f"{limit!r} is not name,soft,hard; names are {', '.join(LIMITS).lower()}"
+
+
+def _capabilities(words: Mapping[str, Any]) -> Found:
+    for key in ("capabilities", "capabilities.add", "ambient"):
+        for number, name in enumerate(words.get(key, [])):
+            if name.lower() not in ("all", "none") and name not in CAPABILITIES:
+                yield (key, number), f"no capability {name!r}; all, none, or {', '.join(CAPABILITIES)}"
+
+
+def _namespaces(words: Mapping[str, Any]) -> Found:
+    for key in ("net", "ipc", "uts", "pid"):
+        value = words.get(key, "host")
+        if value not in _SHARED and not value.startswith("/") and (key, value) != ("net", "none"):
+            yield (key,), f"{value!r} is neither host nor new nor the path of a namespace"
+
+
+def limit(text: str) -> dict[str, Any]:
+    """LinuxKit's ``nofile,1024,unlimited`` as OCI has it."""
+    found = _LIMIT.fullmatch(text)
+    assert found
+    soft, hard = (2**64 - 1 if value.lower() == "unlimited" else int(value) for value in found.groups()[1:])
+    return {"type": f"RLIMIT_{found[1].upper()}", "soft": soft, "hard": hard}

@@ -82,7 +82,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # no
 
 try:
     import yaml  # noqa: F401
-    from ansible.module_utils.portchain.guest import catalogue, yaml_guest
+    from ansible.module_utils.portchain.guest import catalogue, cgroups, yaml_guest
     from ansible.module_utils.portchain.guest.yaml_images import Images
     from ansible.module_utils.portchain.guest.yaml_source import GuestYamlError
     from ansible.module_utils.portchain.image import unpack
@@ -134,7 +134,7 @@ def main() -> None:
         images, unpacked = unpack_images(guest, module.params, module.check_mode)
     except (GuestYamlError, StoredImageError) as error:
         module.fail_json(msg=str(error))
-    wanted = catalogue.tree(guest, module.params["hostname"])
+    wanted = catalogue.tree(guest, module.params["hostname"], cgroups.limit_memory(cgroups.own_hierarchies()))
     present = catalogue.read(dest)
     differing = sorted(name for name in {*present, *wanted} if present.get(name) != wanted.get(name))
     if differing and not module.check_mode:

@@ -61,7 +61,9 @@ def test_what_is_not_so_is_1_with_the_way_out(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"], ["logs", "--tail=-1"]])
+@pytest.mark.parametrize(
+    "words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"], ["logs", "--tail=-1"]]
+)
 def test_wrong_use_is_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

@@ -106,7 +106,7 @@ def create(bundle: Bundle, *action: str) -> subprocess.Popen[bytes]:
 def keep(bundle: Bundle) -> subprocess.Popen[bytes]:
     """Have containerd start the service again whenever it is not running."""
     labels = ("containerd.io/restart.status=running", f"containerd.io/restart.loguri={_log_uri(bundle)}")
-    return start_logged(bundle, _ctr("container", "label", bundle.name, *labels))
+    return subprocess.Popen(_ctr("container", "label", bundle.name, *labels), stdout=subprocess.DEVNULL)
 
 
 def launch(services: list[Bundle]) -> int:

@@ -37,6 +37,13 @@ def oci_config(container: Container, bundle: Bundle, hostname: str, ids: Mapping
     return config
 
 
+def without_memory_limit(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` for a host without a memory controller, where runc refuses limits."""
+    linux = config["linux"]
+    resources = {key: value for key, value in linux["resources"].items() if key != "memory"}
+    return config | {"linux": linux | {"resources": resources}}
+
+
 def runtime_config(container: Container) -> dict[str, Any]:
     """The runtime.json of ``container``: what the guest prepares before it starts it, and whether it keeps it."""
     runtime = container.words.get("runtime", {})

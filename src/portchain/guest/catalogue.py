@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bundle import oci_config, runtime_config
+from .bundle import oci_config, runtime_config, without_memory_limit
 from .places import KINDS, Bundle
 from .yaml_guest import Container, GuestYaml
 
@@ -21,24 +21,25 @@ class Node:
     executable: bool = False
 
 
-def tree(guest: GuestYaml, hostname: str) -> dict[str, Node]:
-    """Every node below /containers for ``guest``, by relative path."""
+def tree(guest: GuestYaml, hostname: str, limit_memory: bool = True) -> dict[str, Node]:
+    """Every node below /containers for ``guest``, by relative path; ``limit_memory`` where the host can."""
     nodes = {name: Node(None) for name in ("images", *(f"images/{key}" for key in guest.images))}
     nodes["guest.json"] = _json({"files": [_file(file, guest.ids) for file in guest.files], "volumes": guest.volumes})
     for kind in KINDS:
         nodes[kind] = Node(None)
         for number, container in enumerate(guest.containers[kind]):
-            prefix = "" if kind == "services" else f"{number:03}-"
-            nodes |= _bundle(container, Bundle(kind, f"{prefix}{container.name}"), hostname, guest.ids)
+            bundle = Bundle(kind, f"{'' if kind == 'services' else f'{number:03}-'}{container.name}")
+            config = oci_config(container, bundle, hostname, guest.ids)
+            nodes |= _bundle(container, bundle, config if limit_memory else without_memory_limit(config))
     return nodes
 
 
-def _bundle(container: Container, bundle: Bundle, hostname: str, ids: Mapping[str, int]) -> dict[str, Node]:
+def _bundle(container: Container, bundle: Bundle, config: dict[str, Any]) -> dict[str, Node]:
     base = f"{bundle.kind}/{bundle.folder}"
     return {
         **{name: Node(None) for name in (base, f"{base}/files", f"{base}/rootfs")},
         **(_files(container.files, f"{base}/files") if container.files else {}),
-        f"{base}/config.json": _json(oci_config(container, bundle, hostname, ids)),
+        f"{base}/config.json": _json(config),
         f"{base}/runtime.json": _json(runtime_config(container)),
     }
 

@@ -57,6 +57,14 @@ def own_hierarchies() -> list[Hierarchy]:
     return hierarchies(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
 
 
+def limit_memory(found: list[Hierarchy]) -> bool:
+    """Whether groups of the hierarchies ``found`` can have a memory limit."""
+    unified = [h.mountpoint / "cgroup.controllers" for h in found if h.unified]
+    return any("memory" in h.controllers for h in found) or any(
+        "memory" in path.read_text().split() for path in unified if path.exists()
+    )
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a guest may use: bytes of memory, processors, processes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -54,7 +55,12 @@ def _capabilities(words: Mapping[str, Any]) -> Found:
     for key in ("capabilities", "capabilities.add", "ambient"):
         for number, name in enumerate(words.get(key, [])):
             if name.lower() not in ("all", "none") and name not in CAPABILITIES:
-                yield (key, number), f"no capability {name!r}; all, none, or {', '.join(CAPABILITIES)}"
+                yield (key, number), f"no capability {name!r}{_nearest(name)}"
+
+
+def _nearest(name: str) -> str:
+    found = difflib.get_close_matches(f"CAP_{name.upper().removeprefix('CAP_')}", CAPABILITIES, 1)
+    return f"; {found[0]} is meant?" if found else "; all, none, or as capabilities(7) has them"
 
 
 def _namespaces(words: Mapping[str, Any]) -> Found:

@@ -156,7 +156,7 @@ def test_every_word_of_linuxkit_is_known_and_what_is_not_done_is_said(tmp_path: 
         ("onboot:\n  - name: a\n    image: docker\n    binds:\n      - a:/a", "5 onboot[0].binds[0]: no volume 'a'"),
         (
             "onboot:\n  - name: a\n    image: docker\n    capabilities: [SYS_ADMIN]",
-            "4 onboot[0].capabilities[0]: no capa",
+            "4 onboot[0].capabilities[0]: no capability 'SYS_ADMIN'; CAP_SYS_ADMIN",
         ),
         ("onboot:\n  - {name: a, image: docker, net: guest}", "2 onboot[0].net: 'guest' is neither host nor new"),
         ("onboot:\n  - {name: a, image: docker, tmpfs: [tmp]}", "2 onboot[0].tmpfs[0]: 'tmp' is not /target"),

@@ -153,3 +153,9 @@ def test_a_written_tree_reads_the_same_and_loses_what_does_not_belong(tmp_path: 
     (tmp_path / "services/docker/config.json").write_text("changed")
     catalogue.write(tmp_path, nodes)
     assert catalogue.read(tmp_path) == nodes
+
+
+def test_a_host_without_a_memory_controller_sets_no_such_limit() -> None:
+    nodes = catalogue.tree(default(), "linuxkit", limit_memory=False)
+    configs = [json.loads(bytes(node.content)) for name, node in nodes.items() if name.endswith("config.json")]  # type: ignore[arg-type]
+    assert all("memory" not in one["linux"]["resources"] for one in configs)

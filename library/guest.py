@@ -81,6 +81,17 @@ options:
     type: list
     elements: str
     default: []
+  shares:
+    description:
+      - Folders of the host that it and its containers have at the same path, such as V(/srv/data) or V(~/work) in the
+        home of O(owner), with V(:ro) after it for reading only. Another list takes effect at once, without a restart.
+    type: list
+    elements: str
+    default: []
+  owner:
+    description: The user of the host who runs it. Its root is this user in O(shares).
+    type: str
+    default: root
   disk_size:
     description: The size of its data disk; it can grow, but never shrinks.
     type: str
@@ -134,7 +145,7 @@ status:
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.portchain.daemon import STATE, DaemonError  # noqa: E402
-from ansible.module_utils.portchain.guest import manage  # noqa: E402
+from ansible.module_utils.portchain.guest import manage, share_mounts  # noqa: E402
 from ansible.module_utils.portchain.guest.live import Live  # noqa: E402
 from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
 
@@ -153,6 +164,8 @@ ARGUMENTS = {
     "allowlist": {"type": "list", "elements": "str", "default": []},
     "http_proxy": {"type": "str", "default": ""},
     "no_proxy": {"type": "list", "elements": "str", "default": []},
+    "shares": {"type": "list", "elements": "str", "default": []},
+    "owner": {"type": "str", "default": "root"},
     "disk_size": {"type": "str", "default": "20g"},
     "root": {"type": "path"},
     "images": {"type": "dict", "default": {}},
@@ -193,7 +206,9 @@ def apply(state: str, name: str, spec: GuestSpec | None, live: Live) -> bool:
     if state == "restarted":
         manage.stop(name)
     told = live.apply(STATE / name)
-    return manage.start(spec) or told
+    changed = manage.start(spec) or told
+    share_mounts.wait(spec)
+    return changed
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from ..forwarder.listener import BindError
 from ..mapping.forward import Endpoint
 from ..mapping.policy import PolicyError
 from . import filters, views
+from .binds import NotSharedError
 from .exchange import Exchange, Handler, Response
 from .ports import Ask, Ports
 from .publications import LABEL, plan
@@ -21,12 +22,23 @@ _CONTAINER = re.compile(r"/containers/([^/]+)(?:/([a-z]+))?")
 
 
 class Rules:
-    """Handles the requests that `route` picks out. ``taken`` tells what is listened on in the guest by others."""
+    """Handles the requests that `route` picks out.
 
-    def __init__(self, ports: Ports, ask: Ask, taken: Callable[[], Awaitable[list[Endpoint]]]) -> None:
+    ``taken`` tells what is listened on in the guest by others; ``check_binds`` raises NotSharedError for the body of a
+    create.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        ask: Ask,
+        taken: Callable[[], Awaitable[list[Endpoint]]],
+        check_binds: Callable[[views.Document], Awaitable[None]],
+    ) -> None:
         self._ports = ports
         self._ask = ask
         self._taken = taken
+        self._check_binds = check_binds
         self._fixed: dict[tuple[str, str], Handler] = {
             ("POST", "/containers/create"): self._create,
             ("GET", "/containers/json"): self._list,
@@ -62,7 +74,11 @@ class Rules:
         body = await exchange.body()
         try:
             create = json.loads(body)
+            await self._check_binds(create)
             published = await self._plan(create) if views.is_forwarded(create) else []
+        except NotSharedError as error:
+            await exchange.answer(Response.error(HTTPStatus.FORBIDDEN, str(error)))
+            return
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             await exchange.answer(await exchange.ask(body))
             return

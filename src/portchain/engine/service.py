@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..forwarder.table import Table
+from ..guest.shares import Shares
 from ..mapping.forward import Endpoint
 from ..mapping.policy import Policy
-from . import client
+from . import binds, client
 from .chosen import Chosen
 from .host_network import HostNetwork
 from .ports import Ports
 from .proxy import Proxy, dial_unix
 from .rules import Rules
+from .views import Document
 
 DEADLINE = 30.0
 RETRY_SECONDS = 0.2
@@ -30,11 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``run_dir`` holds the guest's sockets, ``chosen`` is the file that keeps the host's ports."""
+    """``run_dir`` holds the guest's sockets, ``chosen`` keeps the host's ports, ``shares`` the folders that it has."""
 
     guest: str
     run_dir: Path
     chosen: Path
+    shares: Path
     policy: Policy
 
     @property
@@ -56,7 +61,7 @@ class EngineService:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self.ports = Ports(table, self._ask, options.policy, Chosen(options.chosen))
-        rules = Rules(self.ports, self._ask, self._taken)
+        rules = Rules(self.ports, self._ask, self._taken, self._check_binds)
         self._proxy = Proxy(lambda: dial_unix(options.socket), rules.route)
         for listener in listeners:
             self._proxy.serve(listener)
@@ -83,6 +88,19 @@ class EngineService:
             log.warning("guest %s: its listeners are not known: %s", self._options.guest, error)
             return []
         return list(found - {one.guest for one in self.ports.kept()})
+
+    async def _check_binds(self, create: Document) -> None:
+        """Raise NotSharedError; OSError or ValueError where it cannot be told."""
+        try:
+            shares = Shares.load(self._options.shares.read_text())
+        except FileNotFoundError:
+            shares = Shares()
+        await binds.check(create, shares, os.path.realpath, self._known)
+
+    async def _known(self, path: str) -> bool:
+        """Whether the docker service has ``path``."""
+        found = await client.get_json(self._options.lifecycle_socket, f"/paths?path={quote(path)}", DEADLINE)
+        return bool(found["exists"])
 
     async def _watch(self) -> None:
         """Listen to the engine's events, from one of its lives to the next."""

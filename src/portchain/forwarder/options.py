@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.service import EngineOptions
+from ..guest.spec import SHARES_FILE
 from ..mapping.forward import Endpoint, Forward
 from ..mapping.policy import Policy
 
@@ -51,5 +52,6 @@ class Options:
             guest=self.guest,
             run_dir=self.run_dir,
             chosen=self.state_dir / "ports.json",
+            shares=self.state_dir / SHARES_FILE,
             policy=self.policy,
         )

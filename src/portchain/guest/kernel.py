@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -23,6 +25,7 @@ MS_NOEXEC = 0x8
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
 
 MNT_DETACH = 2
@@ -31,6 +34,7 @@ _AT_EMPTY_PATH = 0x1000
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_T_SYMLINKS = 0x10
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
@@ -93,7 +97,16 @@ def unmount(target: Path, flags: int = MNT_DETACH) -> None:
 
 
 def clone_mount(source: Path, target: Path, userns: int | None = None, attributes: int = 0) -> None:
-    """Mount a clone of the tree at ``source`` on ``target``, id-mapped by ``userns``.
+    """Mount a clone of what is at ``source`` on ``target``; the rest as with `clone_tree`."""
+    tree = clone_tree(source, userns, attributes)
+    try:
+        attach(tree, target)
+    finally:
+        os.close(tree)
+
+
+def clone_tree(source: Path, userns: int | None = None, attributes: int = 0) -> int:
+    """Clone the mount at ``source``, without those below it now or later, id-mapped by ``userns``: a descriptor.
 
     ``userns`` is a descriptor of a user namespace whose map translates the owners of files, or None for a plain
     clone; ``attributes`` are MOUNT_ATTR_* flags. Id-mapping needs Linux 5.12, as an overlay's lower 5.19.
@@ -103,17 +116,48 @@ def clone_mount(source: Path, target: Path, userns: int | None = None, attribute
         f"open_tree {source}",
     )
     try:
-        if userns is not None or attributes:
-            wanted = attributes | (_MOUNT_ATTR_IDMAP if userns is not None else 0)
-            attr = _MountAttr(attr_set=wanted, userns_fd=userns or 0)
-            result = _libc.syscall(
-                _SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr)
-            )
-            _check(result, f"mount_setattr {source}")
-        result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
-        _check(result, f"move_mount {source} to {target}")
-    finally:
+        wanted = attributes | (_MOUNT_ATTR_IDMAP if userns is not None else 0)
+        attr = _MountAttr(attr_set=wanted, propagation=MS_PRIVATE, userns_fd=userns or 0)
+        result = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attr), ctypes.sizeof(attr))
+        _check(result, f"mount_setattr {source}")
+    except OSError:
         os.close(tree)
+        raise
+    return tree
+
+
+def attach(tree: int, target: Path) -> None:
+    """Mount on ``target``, links followed, what `clone_tree` cloned. The descriptor stays one of the mount."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS
+    result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags)
+    _check(result, f"move_mount to {target}")
+
+
+@contextmanager
+def mapped_namespace(uid_map: str, gid_map: str) -> Iterator[int]:
+    """A descriptor of a user namespace that is there for its maps alone: lines ``FIRST_ON_DISK FIRST_SEEN COUNT``."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            die_with_parent()
+            unshare(CLONE_NEWUSER)
+            os.write(write, b"\n")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    try:
+        if not os.read(read, 1):
+            raise OSError("a user namespace could not be made")
+        Path(f"/proc/{pid}/uid_map").write_text(uid_map)
+        Path(f"/proc/{pid}/gid_map").write_text(gid_map)
+        with Path(f"/proc/{pid}/ns/user").open("rb") as namespace:
+            yield namespace.fileno()
+    finally:
+        os.close(read)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def openat2(folder: int, path: str, flags: int, resolve: int) -> int:

@@ -125,6 +125,7 @@ class Holder:
         self._console.keep(self._root.path, self._spec.uid_base)
         self._mapped.open()
         init = int(self._born.wait("starting the first process"))
+        self._root.shares.tend()
         gateway.connect(init)
         self._go.open()
         return init

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,23 +10,30 @@ from typing import Any
 
 from .egress import Egress
 from .host_access_policy import HostAccess
-from .spec import HOST_ACCESS_FILE, POLICY_FOLDER
+from .shares import Shares
+from .spec import HOST_ACCESS_FILE, POLICY_FOLDER, SHARES_FILE
 
 _EGRESS_FILE = f"{POLICY_FOLDER}/egress.json"
 
 
 @dataclass(frozen=True)
 class Live:
-    """The ports of the host that the guest may reach, and where it may go."""
+    """The ports of the host that the guest may reach, where it may go, and the host's folders that it has."""
 
     access: HostAccess = field(default_factory=HostAccess)
     egress: Egress = field(default_factory=Egress)
+    shares: Shares = field(default_factory=Shares)
 
     @classmethod
     def parse(cls, words: Mapping[str, Any]) -> Live:
         """Read the parameters of those names of the module guest; raise ValueError."""
         egress = Egress.parse(words["allowlist"], words["http_proxy"], words["no_proxy"])
-        return cls(HostAccess.parse(words["host_access"]), egress)
+        try:
+            owner = pwd.getpwnam(words["owner"])
+        except KeyError:
+            raise ValueError(f"host: no user {words['owner']!r}, whose the shared folders are to be") from None
+        shares = Shares.parse(words["shares"], owner.pw_dir, owner.pw_uid, owner.pw_gid)
+        return cls(HostAccess.parse(words["host_access"]), egress, shares.resolved())
 
     @classmethod
     def load(cls, folder: Path) -> Live:
@@ -34,8 +42,9 @@ class Live:
             return cls(
                 HostAccess.load((folder / HOST_ACCESS_FILE).read_text()),
                 Egress.load((folder / _EGRESS_FILE).read_text()),
+                Shares.load((folder / SHARES_FILE).read_text()),
             )
-        except (OSError, TypeError, ValueError):
+        except (OSError, KeyError, TypeError, ValueError):
             return cls()
 
     def differs(self, folder: Path) -> bool:
@@ -55,8 +64,13 @@ class Live:
         return changed
 
     def _files(self, folder: Path) -> list[tuple[Path, str]]:
-        return [(folder / HOST_ACCESS_FILE, self.access.dump()), (folder / _EGRESS_FILE, self.egress.dump())]
+        texts = {
+            HOST_ACCESS_FILE: self.access.dump(),
+            _EGRESS_FILE: self.egress.dump(),
+            SHARES_FILE: self.shares.dump(),
+        }
+        return [(folder / name, text) for name, text in texts.items()]
 
     def __str__(self) -> str:
         """For people, without passwords."""
-        return f"host_access: {self.access}\negress: {self.egress}\n"
+        return f"host_access: {self.access}\negress: {self.egress}\nshares: {self.shares}\n"

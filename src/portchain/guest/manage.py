@@ -134,7 +134,7 @@ def remove(name: str) -> bool:
         cgroups.remove_tree(group, 5.0)
     run = daemon.RUN / name
     services = (f"host-services/{name}" for name in ("supervisor.sock", PIPE))
-    own = ("state.json", "ssh_config", "hosts", "gateway.netns", *services, "mnt")
+    own = ("state.json", "shares.json", "ssh_config", "hosts", "gateway.netns", *services, "mnt")
     leftovers = [*(run / file for file in own), STATE / name, daemon.LOGS / name / "guest"]
     return daemon.remove_leftovers(leftovers) or stopped or bool(listed)
 

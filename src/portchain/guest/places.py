@@ -11,6 +11,7 @@ KINDS = ("onboot", "services", "onshutdown")
 NAMESPACE = "services.linuxkit"
 FIFOS = "/run/logs"
 LOGS = "/var/log"
+SHARES = "/run/shares"
 STARTS = "/run/starts"
 VOLUMES = "/run/volumes"
 _NUMBERED = re.compile(r"\d{3}-")

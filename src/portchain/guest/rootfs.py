@@ -9,6 +9,8 @@ from pathlib import Path
 
 from . import disk, kernel
 from .cgroups import Hierarchy
+from .places import SHARES
+from .share_mounts import ShareMounts
 from .spec import GuestSpec
 
 _NODES = {
@@ -32,6 +34,7 @@ class OuterRoot:
         self._base = base
         self.path = base / "root"
         self.data = base / "data"
+        self.shares = ShareMounts(spec, self.path)
 
     def mount(self, userns: int) -> None:
         """Mount everything, files owned as ``userns`` (a descriptor of the guest's user namespace) maps them."""
@@ -48,9 +51,11 @@ class OuterRoot:
         self._write_options()
         disk.mount(Path(self._spec.disk), self.data)
         kernel.clone_mount(self.data, self._folder("var/lib/docker"), userns)
+        kernel.mount("none", self.path, "", kernel.MS_REC | kernel.MS_SHARED)
 
     def unmount(self) -> None:
         """Take the mounts away again; the loop device of the data disk goes with them."""
+        self.shares.close()
         kernel.unmount(self._base)
 
     def _folder(self, name: str) -> Path:
@@ -80,13 +85,14 @@ class OuterRoot:
     def _mount_folders(self, userns: int) -> None:
         for name, mode in (("run", "755"), ("tmp", "1777"), ("var/lib/containerd", "700")):
             self._tmpfs(self._folder(name), mode)
+        self._folder(SHARES.lstrip("/"))
         host_services = Path(self._spec.run_dir) / "host-services"
         kernel.clone_mount(host_services, self._folder("run/host-services"))
         self._spec.policy_folder.mkdir(exist_ok=True)
         read_only = {
             self._spec.source: "usr/lib/portchain",
             self._spec.bundles: "containers",
-            self._spec.policy_folder: "etc/portchain/policy",
+            str(self._spec.policy_folder): "etc/portchain/policy",
         }
         for source, target in read_only.items():
             kernel.clone_mount(Path(source), self._folder(target), userns, kernel.MOUNT_ATTR_RDONLY)
@@ -110,7 +116,7 @@ class OuterRoot:
 def enter(root: Path, hostname: str, groups: list[Hierarchy]) -> None:
     """Inside all new namespaces: mount what the guest's root may mount itself, and make ``root`` the root."""
     quiet = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-    kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_SLAVE)
     kernel.mount(str(root), root, "", kernel.MS_BIND | kernel.MS_REC)
     kernel.mount("proc", root / "proc", "proc", quiet)
     kernel.mount("sysfs", root / "sys", "sysfs", quiet)

@@ -12,6 +12,7 @@ from typing import Any
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 HOST_ACCESS_FILE = "host-access.json"
 POLICY_FOLDER = "policy"
+SHARES_FILE = "shares.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -82,6 +83,11 @@ class GuestSpec:
     def host_access_file(self) -> Path:
         """Where the ports of the host that the guest may reach are kept; read anew whenever it changes."""
         return Path(self.disk).with_name(HOST_ACCESS_FILE)
+
+    @property
+    def shares_file(self) -> Path:
+        """Where the folders of the host that the guest has are kept; read anew whenever it changes."""
+        return Path(self.disk).with_name(SHARES_FILE)
 
     @property
     def policy_folder(self) -> Path:

@@ -53,7 +53,7 @@ class Supervisor:
         self._prepare()
         gateway = Gateway(self._spec)
         kernel.unshare(kernel.CLONE_NEWNS)
-        kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_SLAVE)
         root = OuterRoot(self._spec, self._run_dir / "mnt")
         trim = TrimServer(self._run_dir / "host-services/supervisor.sock", self._spec.uid_base, root.data)
         self._selector.register(trim, selectors.EVENT_READ, trim)
@@ -98,7 +98,7 @@ class Supervisor:
         try:
             holder = Holder(self._spec, self._groups, root, gateway, console)
             self._write_state(holder)
-            return self._watch(holder, gateway, button)
+            return self._watch(holder, gateway, button, root)
         finally:
             button.close()
             self._selector.unregister(console)
@@ -120,7 +120,7 @@ class Supervisor:
         half.rename(self._spec.state_file)
         _log(f"guest {self._spec.name}: running, first process {holder.init}")
 
-    def _watch(self, holder: Holder, gateway: Gateway, button: PowerButton) -> Ending:
+    def _watch(self, holder: Holder, gateway: Gateway, button: PowerButton, root: OuterRoot) -> Ending:
         """Wait until the holder has ended, serving what comes meanwhile."""
         asked_at: float | None = None
         # busybox init powers off on SIGUSR2; once it does, it takes no further signal for one.
@@ -138,6 +138,7 @@ class Supervisor:
                 while urges and time.monotonic() - asked_at >= urges[0][0]:
                     urges.pop(0)[1]()
             gateway.tend()
+            root.shares.tend()
             for key, _ in self._selector.select(1.0):
                 if key.data:
                     key.data.serve_one()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..guest.host_access_policy import HostAccess
+from ..guest.shares import Shares
 from ..guest.spec import parse_size
 from ..mapping.forward import Endpoint, Forward
 from ..mapping.policy import DEFAULT_BIND, DEFAULT_RANDOM_PORTS, Policy, PolicyError
@@ -76,6 +77,8 @@ class Guest:
             yield "guest_subnet", self["guest_subnet"], _guest_subnet
         if self["guest_host_access"]:
             yield "guest_host_access", self["guest_host_access"], HostAccess.parse
+        if self["guest_shares"]:
+            yield "guest_shares", self["guest_shares"], Shares.parse
         yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._bridges())
         yield from ((label, forward, _forward) for label, forward in self._forwards())
         yield "host_forwarder_bind", self, Guest.policy

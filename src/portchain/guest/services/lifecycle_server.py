@@ -2,6 +2,7 @@
 
 Answers on its socket, over HTTP:
 GET /ping, /listeners, /host-network/listeners     OK; what is listened on; the rows of `HostNetwork`
+GET /paths?path=                                   {exists: whether the service, and so dockerd, has it}
 GET /engine                                        {state: running | stopped}
 POST /engine/{start,stop,restart}                  the same, when it is done
 GET /engine/config                                 {own, effective, refused}: the user's part, all, why own is not used
@@ -30,6 +31,7 @@ from .engine_config import ConfigError, ConfigFiles, merged, parse
 from .engine_processes import DOCKERD, Engine, EngineEndedError
 from .host_network import HostNetwork, listeners
 from .http_service import HttpService, Request, RequestError, Response
+from .share_binds import ShareBinds
 from .unix_socket import listen
 
 _SOCKET = Path("/run/guest-services/lifecycle-server.sock")
@@ -132,6 +134,7 @@ class Api:
             ("GET", "/ping"): lambda _: "OK",
             ("GET", "/listeners"): lambda _: [one._asdict() for one in listeners()],
             ("GET", "/host-network/listeners"): lambda _: host_network.rows(),
+            ("GET", "/paths"): lambda request: {"exists": Path(request.query.get("path", "")).exists()},
             ("GET", "/engine"): lambda _: lifecycle.state(),
             ("POST", "/engine/start"): lambda _: lifecycle.do(engine.start),
             ("POST", "/engine/stop"): lambda _: lifecycle.do(engine.stop),
@@ -184,6 +187,7 @@ def main() -> int:
     service = HttpService(listen(_SOCKET), Api(HostNetwork(), lifecycle).answer)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     lead_to_host()
+    ShareBinds().follow()
     lifecycle.boot()
     status = engine.ended.get()
     engine.stop()

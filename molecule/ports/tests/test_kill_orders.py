@@ -5,7 +5,9 @@ Right is what the engine itself says of its containers, asked past the host.
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from probing import Guest, answered, as_root, connect, datagram, family, free_po
 BACK_WITHIN = 30.0
 RIGHT_WITHIN = 3.0
 PARTS = 5
+IN_CONTAINER = re.compile(r"/docker/([0-9a-f]{64})")
 ORDERS = (
     ("forwarder",),
     ("vpnkit-forwarder",),
@@ -134,6 +137,13 @@ def test_the_right_listeners_are_back(fleet: Fleet, guest: Guest, order: tuple[s
         else:
             assert datagram(port, b"hello") == b"hello"
     assert fleet.right()
+    assert inhabited(guest) == Counter({row["Id"]: 1 for row in guest.engine_says("/containers/json")})
+
+
+def inhabited(guest: Guest) -> Counter[str]:
+    """The containers that have processes, by the cgroups of these, and how many: a probe is one."""
+    groups = (Path(f"/proc/{pid}/cgroup").read_text() for pid in family(guest.pid))
+    return Counter(found[1] for group in groups if (found := IN_CONTAINER.search(group)))
 
 
 def test_connections_live_through_a_restart_of_the_daemon(fleet: Fleet, guest: Guest) -> None:

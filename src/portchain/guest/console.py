@@ -25,7 +25,9 @@ class Console:
         """Keep a log below ``root``, which the guest must not yet have seen: it could lead elsewhere."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._log = os.open(root / LOG, flags, 0o644)
-        os.fchown(self._log, owner, owner)
+        # The pipe too, so that the guest's root can print on it: /proc/1/fd/1.
+        for descriptor in (self._log, self.writer):
+            os.fchown(descriptor, owner, owner)
 
     def fileno(self) -> int:
         """The reading end."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import os
+import termios
 from pathlib import Path
 
 PIPE = "acpi.fifo"
@@ -11,7 +14,7 @@ _PRESSED = b"button/power PBTN 00000080 00000000\n"
 
 
 class PowerButton:
-    """The button at ``path``, which only user ``owner`` can read."""
+    """The button at ``path``; user ``owner`` is the one who may read of it."""
 
     def __init__(self, path: Path, owner: int) -> None:
         path.unlink(missing_ok=True)
@@ -25,6 +28,13 @@ class PowerButton:
         """Press it; if acpid is not there, it reads of it when it is again."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._pipe, _PRESSED)
+
+    @property
+    def unnoticed(self) -> bool:
+        """Whether it was pressed, but nobody has read of it so far."""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._pipe, termios.FIONREAD, waiting)
+        return waiting[0] > 0
 
     def close(self) -> None:
         """Take it away."""

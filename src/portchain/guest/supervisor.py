@@ -123,10 +123,9 @@ class Supervisor:
     def _watch(self, holder: Holder, gateway: Gateway, button: PowerButton, root: OuterRoot) -> Ending:
         """Wait until the holder has ended, serving what comes meanwhile."""
         asked_at: float | None = None
-        # busybox init powers off on SIGUSR2; once it does, it takes no further signal for one.
         urges = [
             (0.0, button.press),
-            (BUTTON_DEADLINE, lambda: _send(holder.init, signal.SIGUSR2)),
+            (BUTTON_DEADLINE, lambda: self._tell(holder, button)),
             (POWER_OFF_DEADLINE, lambda: self._kill(holder)),
         ]
         while True:
@@ -144,6 +143,12 @@ class Supervisor:
                     key.data.serve_one()
                 else:
                     self._wake.recv(64)
+
+    def _tell(self, holder: Holder, button: PowerButton) -> None:
+        if button.unnoticed:
+            _log(f"guest {self._spec.name}: acpid has not noticed the power button; init is told to power off")
+        # busybox init powers off on SIGUSR2; while it does, another changes nothing.
+        _send(holder.init, signal.SIGUSR2)
 
     def _kill(self, holder: Holder) -> None:
         _log(f"guest {self._spec.name}: not off after {POWER_OFF_DEADLINE} s, killed")

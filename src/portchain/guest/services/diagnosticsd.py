@@ -1,6 +1,7 @@
-"""diagnosticsd: the ways into the guest. Each connection to debug-shell.sock gets a root shell, to ssh.sock an sshd.
+"""diagnosticsd: the ways into the guest.
 
-Both run in the guest's own root, beside its init, not in the service's.
+Each connection to debug-shell.sock gets a root shell, to ssh.sock an sshd, to diagnostics.sock what `diagnostics`
+gathers. They run in the guest's own root, beside its init, not in the service's.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import PATH
 from .unix_socket import listen
 
 _FOLDER = Path("/run/guest-services")
+PYTHON = ("env", "PYTHONPATH=/usr/lib/portchain", "PYTHONDONTWRITEBYTECODE=1", "python3", "-m")
 _INTO_GUEST = ("nsenter", "--target", "1", "--mount", "--wdns=/", "--")
+
+
+class Door(NamedTuple):
+    """What is run for a connection, and where its complaints go: as subprocess has it."""
+
+    command: tuple[str, ...]
+    complaints: int | None
+
+
 DOORS = {
-    "debug-shell.sock": ("/bin/sh", "-i", "+m"),
-    "ssh.sock": ("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"),
+    "debug-shell.sock": Door(("/bin/sh", "-i", "+m"), subprocess.STDOUT),
+    "ssh.sock": Door(("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"), subprocess.DEVNULL),
+    "diagnostics.sock": Door((*PYTHON, "portchain.guest.services.diagnostics"), None),
 }
 _ENVIRONMENT = {
     "PATH": PATH,
@@ -31,14 +44,14 @@ _ENVIRONMENT = {
 _MOST = 64
 
 
-def serve(connection: socket.socket, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    """Run ``command`` in the guest's root with ``connection`` as its terminal."""
+def serve(connection: socket.socket, door: Door) -> subprocess.Popen[bytes]:
+    """Run what is behind ``door`` in the guest's root with ``connection`` as its terminal."""
     terminal = connection.fileno()
     return subprocess.Popen(
-        [*_INTO_GUEST, *command],
+        [*_INTO_GUEST, *door.command],
         stdin=terminal,
         stdout=terminal,
-        stderr=subprocess.DEVNULL if "sshd" in command[0] else terminal,
+        stderr=door.complaints,
         env=_ENVIRONMENT,
         start_new_session=True,
     )
@@ -47,8 +60,8 @@ def serve(connection: socket.socket, command: tuple[str, ...]) -> subprocess.Pop
 def main() -> int:
     """Serve until told to end."""
     selector = selectors.DefaultSelector()
-    for name, command in DOORS.items():
-        selector.register(listen(_FOLDER / name), selectors.EVENT_READ, command)
+    for name, door in DOORS.items():
+        selector.register(listen(_FOLDER / name), selectors.EVENT_READ, door)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     children: list[subprocess.Popen[bytes]] = []
     while True:

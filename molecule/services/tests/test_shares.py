@@ -166,6 +166,9 @@ def test_what_is_shared_no_longer_stays_with_the_containers_that_have_it(
         with pytest.raises(docker.errors.APIError, match=f"{folder} is not shared .* Shared now: {tmp_path}"):
             probe(volumes=[f"{folder}:/work"])
         assert keeper.exec_run(["cat", "/work/own"]).output == b"of the owner\n"
+        keeper.kill()
+        with pytest.raises(docker.errors.APIError, match=f"{folder} is not shared"):
+            keeper.start()
     finally:
         share(shared)
 

@@ -24,6 +24,7 @@ from .publications import Published, in_turn
 from .views import Document, HostEnds
 
 Ask = Callable[[str], Awaitable[Any]]
+Check = Callable[[Document], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,14 @@ class Ports:
             self._creating.remove(places)
 
     @asynccontextmanager
-    async def starting(self, name: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    async def starting(self, name: str, check: Check | None = None) -> AsyncIterator[Callable[[], Awaitable[None]]]:
         """Bind what a container publishes before it is started; afterwards go by what the engine says.
 
         What is given does the latter, at the end if not before. Of a container that the engine does not know nothing is
-        bound. Raise BindError or PolicyError, then nothing is bound either.
+        bound. Raise BindError, PolicyError or what ``check`` raises for what the engine says of the container; then
+        nothing is bound either.
         """
-        container = await self._inspect(name)
+        container = await self._inspect(name, check)
         if container is None:
             yield _nothing
             return
@@ -99,12 +101,15 @@ class Ports:
         finally:
             await settle()
 
-    async def _inspect(self, name: str) -> Container | None:
+    async def _inspect(self, name: str, check: Check | None) -> Container | None:
         try:
-            return from_inspect(await self._ask(f"/containers/{quote(name, safe='')}/json"))
+            document = await self._ask(f"/containers/{quote(name, safe='')}/json")
         except OSError as error:
             log.debug("%s", error)
             return None
+        if check:
+            await check(document)
+        return from_inspect(document)
 
     async def _settle(self, container: str) -> None:
         async with self._lock:

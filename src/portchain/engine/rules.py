@@ -15,7 +15,7 @@ from ..mapping.policy import PolicyError
 from . import filters, views
 from .binds import NotSharedError
 from .exchange import Exchange, Handler, Response
-from .ports import Ask, Ports
+from .ports import Ask, Check, Ports
 from .publications import LABEL, plan
 
 _CONTAINER = re.compile(r"/containers/([^/]+)(?:/([a-z]+))?")
@@ -24,8 +24,8 @@ _CONTAINER = re.compile(r"/containers/([^/]+)(?:/([a-z]+))?")
 class Rules:
     """Handles the requests that `route` picks out.
 
-    ``taken`` tells what is listened on in the guest by others; ``check_binds`` raises NotSharedError for the body of a
-    create.
+    ``taken`` tells what is listened on in the guest by others; ``check_binds`` raises NotSharedError for a container
+    as it is asked for, or as it is.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Rules:
         ports: Ports,
         ask: Ask,
         taken: Callable[[], Awaitable[list[Endpoint]]],
-        check_binds: Callable[[views.Document], Awaitable[None]],
+        check_binds: Check,
     ) -> None:
         self._ports = ports
         self._ask = ask
@@ -109,9 +109,9 @@ class Rules:
 
     async def _start(self, exchange: Exchange, name: str) -> None:
         try:
-            async with self._ports.starting(name) as settle:
+            async with self._ports.starting(name, self._check_binds) as settle:
                 await exchange.pass_on(before_answer=lambda _status: settle())
-        except PolicyError as error:
+        except (PolicyError, NotSharedError) as error:
             await exchange.answer(Response.error(HTTPStatus.FORBIDDEN, str(error)))
         except BindError as error:
             await exchange.answer(Response.error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)))

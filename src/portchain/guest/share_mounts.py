@@ -83,6 +83,8 @@ class ShareMounts:
     def _map(self, own: int) -> str:
         """The owner is the guest's root; the guest's other ids are themselves, reserved on the host."""
         base, count = self._spec.uid_base, self._spec.uid_count
+        if base <= own < base + count:
+            raise ValueError(f"their owner, {own}, is among the guest's own ids; choose another guest_uid_base")
         return f"{own} {base} 1\n{base + 1} {base + 1} {count - 1}\n"
 
     def _mount(self, share: Share, userns: int) -> list[int]:

@@ -48,10 +48,10 @@ class Rules:
         except (OSError, TypeError, ValueError) as error:
             self.egress = _CLOSED
             log(f"nothing outside is allowed, for {self._rules} cannot be read: {error}")
-        # dnsmasq reads its file as nobody; the proxy's may have a password.
+        # They read as nobody; the proxy's file may have a password, and its group is root.
         if write(self._folder / "dns-servers", self.egress.dns_servers(self._network["gateway"]), 0o644):
             tell("dns-forwarder", signal.SIGHUP)
-        if write(self._folder / "tinyproxy.conf", self.egress.proxy_rules(self._network["subnet"]), 0o600):
+        if write(self._folder / "tinyproxy.conf", self.egress.proxy_rules(self._network["subnet"]), 0o640):
             tell("http-proxy", signal.SIGUSR1)
 
     def refuse(self, name: str) -> str:

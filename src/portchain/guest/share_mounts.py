@@ -7,6 +7,7 @@ guest can neither take nosuid and nodev off them, which the kernel locks on the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -96,7 +97,7 @@ class ShareMounts:
             for place in (share.path, SHARES + share.path):
                 target = _descend(str(self._root), place, self._spec.uid_base)
                 try:
-                    tree = kernel.clone_tree(Path(f"/proc/self/fd/{source}"), userns, attributes)
+                    tree = _clone(source, userns, attributes)
                     mounted.append(tree)
                     kernel.attach(tree, Path(f"/proc/self/fd/{target}"))
                 finally:
@@ -110,6 +111,15 @@ class ShareMounts:
         finally:
             os.close(source)
         return mounted
+
+
+def _clone(source: int, userns: int, attributes: int) -> int:
+    try:
+        return kernel.clone_tree(Path(f"/proc/self/fd/{source}"), userns, attributes)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise OSError(error.errno, "its file system takes no id-mapped mounts") from error
+        raise
 
 
 def _descend(root: str, path: str, owner: int | None = None) -> int:

@@ -56,6 +56,7 @@ def test_a_link_does_not_get_around_what_is_the_guests_own(tmp_path: Path) -> No
 
 
 def test_mounts_are_found_by_their_names_whatever_is_in_them() -> None:
-    table = "12 1 0:5 / /run rw - tmpfs tmpfs rw\n13 12 8:1 / /run/shares/a\\040b/\\303\\244 rw - ext4 /dev/x rw\n"
-    assert mounted(table) == {"/run", "/run/shares/a b/ä"}
-    assert os.fsencode(mounted("13 12 8:1 / /x\\377 rw - ext4 /dev/x rw\n").pop()) == b"/x\xff"
+    line = "13 12 8:1 / {} rw shared:{} master:2 - ext4 /dev/x rw\n"
+    table = "12 1 0:5 / /run rw - tmpfs tmpfs rw\n" + line.format("/run/a\\040b", 7) + line.format("/Å", 8)
+    assert mounted(table.encode().decode("latin-1")) == {"/run/a b": "shared:7", "/Å": "shared:8"}
+    assert [os.fsencode(point) for point in mounted(line.format("/x\xff", 1))] == [b"/x\xff"]

@@ -19,18 +19,26 @@ _TABLE = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-def mounted(table: str) -> set[str]:
-    """Where the mounts of a table in the form of /proc/self/mountinfo are."""
-    points = (line.split()[4] for line in table.splitlines())
-    raw = (_ESCAPE.sub(lambda found: chr(int(found[1], 8)), point) for point in points)
-    return {point.encode("latin-1", "surrogateescape").decode(errors="surrogateescape") for point in raw}
+def mounted(table: str) -> dict[str, str]:
+    """Where the shared mounts of a table in the form of /proc/self/mountinfo are, each with its peer group.
+
+    The table's text is its bytes, one character each (latin-1).
+    """
+    found = {}
+    for line in table.strip("\n").split("\n"):
+        words = line.split(" ")
+        point = _ESCAPE.sub(lambda digits: chr(int(digits[1], 8)), words[4])
+        for word in words[6 : words.index("-")]:
+            if word.startswith("shared:"):
+                found[point.encode("latin-1").decode(errors="surrogateescape")] = word
+    return found
 
 
 class ShareBinds:
     """Binds each share to its path, and takes it away when it is no longer one; containers keep what they have."""
 
     def __init__(self) -> None:
-        self._bound: set[str] = set()
+        self._bound: dict[str, str] = {}
 
     def follow(self) -> None:
         """Bind what is shared, then whatever is shared later, in the background."""
@@ -46,14 +54,16 @@ class ShareBinds:
             self._keep(_TABLE.read_text("latin-1"))
 
     def _keep(self, table: str) -> None:
-        there = {point.removeprefix(SHARES) for point in mounted(table) if point.startswith(f"{SHARES}/")}
-        for path in self._bound - there:
+        """A share that is another than before is in another peer group: what is bound keeps the old one in use."""
+        groups = mounted(table).items()
+        there = {point.removeprefix(SHARES): group for point, group in groups if point.startswith(f"{SHARES}/")}
+        for path, _ in self._bound.items() - there.items():
+            del self._bound[path]
             with contextlib.suppress(OSError):
                 kernel.unmount(Path(path))
                 Path(path).rmdir()
-            self._bound.discard(path)
-        for path in there - self._bound:
-            self._bound.add(path)
+        for path, group in there.items() - self._bound.items():
+            self._bound[path] = group
             try:
                 Path(path).mkdir(parents=True, exist_ok=True)
                 kernel.mount(SHARES + path, Path(path), "", kernel.MS_BIND)

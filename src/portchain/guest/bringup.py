@@ -26,6 +26,7 @@ _ONBOOT_DEADLINE = 300.0
 _ONSHUTDOWN_DEADLINE = 5.0
 # The engine takes longest to be up, so it is not kept waiting.
 _FIRST = ("docker", "vpnkit-forwarder")
+_AT_ONCE = 4
 
 
 def _ctr(*arguments: str) -> list[str]:
@@ -110,18 +111,22 @@ def keep(bundle: Bundle) -> subprocess.Popen[bytes]:
 
 
 def launch(services: list[Bundle]) -> int:
-    """Launch ``services`` at once; returns how many did not start, which containerd goes on trying.
+    """Launch ``services``, a few at once; returns how many did not start, which containerd goes on trying.
 
     They are not kept before they run: containerd takes one that is about to start for one that ended.
     """
-    starting = [(bundle, create(bundle, "run", "-d", "--log-uri", _log_uri(bundle))) for bundle in services]
-    failed = [bundle for bundle, process in starting if process.wait(_DEADLINE)]
-    for bundle in failed:
-        create(bundle, "container", "create").wait(_DEADLINE)
-        print(f"guest: service {bundle.name} does not start; portchain logs {bundle.name}", file=sys.stderr, flush=True)
-    for labelling in [keep(bundle) for bundle in services if runtime_of(bundle)["restart"]]:
-        labelling.wait(_DEADLINE)
-    return len(failed)
+    failed = 0
+    for first in range(0, len(services), _AT_ONCE):
+        batch = services[first : first + _AT_ONCE]
+        starting = [(bundle, create(bundle, "run", "-d", "--log-uri", _log_uri(bundle))) for bundle in batch]
+        for bundle, process in starting:
+            if process.wait(_DEADLINE):
+                failed += 1
+                create(bundle, "container", "create").wait(_DEADLINE)
+                print(f"guest: service {bundle.name} does not start; portchain logs {bundle.name}", file=sys.stderr)
+        for labelling in [keep(bundle) for bundle in batch if runtime_of(bundle)["restart"]]:
+            labelling.wait(_DEADLINE)
+    return failed
 
 
 def start() -> int:

@@ -39,7 +39,7 @@ class Egress:
         if http_proxy:
             _upstream(http_proxy)
         direct = [place for word in no_proxy if str(word).strip() for place in _past_proxy(str(word).strip())]
-        allowed = tuple(_place(str(word), "guest_allowlist") for word in allowlist)
+        allowed = tuple(_place(str(word)) for word in allowlist)
         return cls(allowed, http_proxy, tuple(dict.fromkeys(direct)))
 
     @classmethod
@@ -104,13 +104,13 @@ class Egress:
         return inner + [word for place, word in pairs if _within(word, place)]
 
 
-def _place(text: str, variable: str) -> str:
+def _place(text: str) -> str:
     """A name, ``*.name``, address or network in lower case; raise ValueError."""
     word = text.strip().lower().rstrip(".")
     if _network(word):
         return word
     if not _is_name(word.removeprefix("*.")):
-        raise ValueError(f"{variable}: {text!r} is not a name such as quay.io or *.docker.io, an address or a network")
+        raise ValueError(f"{text!r} is not a name such as quay.io or *.docker.io, an address or a network")
     return word
 
 
@@ -124,8 +124,8 @@ def _past_proxy(word: str) -> list[str]:
         return [word]
     name = re.sub(r":\d+$", "", word) if word.count(":") == 1 else word
     if name.startswith((".", "*.")):
-        return [_place(f"*.{name.lstrip('*').lstrip('.')}", "guest_no_proxy")]
-    place = _place(name, "guest_no_proxy")
+        return [_place(f"*.{name.lstrip('*').lstrip('.')}")]
+    place = _place(name)
     return [place] if _network(place) else [place, f"*.{place}"]
 
 
@@ -140,10 +140,10 @@ def _upstream(url: str) -> str:
     if _HOSTS_LOOPBACK.fullmatch(host):
         host = f"host.{OWN_DOMAIN}"
     if parts.scheme not in _SCHEMES or not _is_name(host):
-        form = "http://[user:password@]host:port, nor socks5://…, with a name or IPv4 address as host"
-        raise ValueError(f"guest_http_proxy: {_masked(url)} is not {form}")
+        form = "http://[user:password@]host:port or socks5://…, with a name or IPv4 address as host"
+        raise ValueError(f"{_masked(url)!r} is not the URL of a proxy: {form}")
     if re.search(r"[\s\"@]", login[:-1]):
-        raise ValueError("guest_http_proxy: a user or password with blanks, quotes or @ cannot be used")
+        raise ValueError("a proxy's user or password with blanks, quotes or @ cannot be used")
     return f"{_SCHEMES[parts.scheme]} {login}{host}:{port or (80 if parts.scheme == 'http' else 1080)}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..guest.egress import Egress
 from ..guest.host_access_policy import HostAccess
 from ..guest.shares import Shares
 from ..guest.spec import parse_size
@@ -77,6 +78,12 @@ class Guest:
             yield "guest_subnet", self["guest_subnet"], _guest_subnet
         if self["guest_host_access"]:
             yield "guest_host_access", self["guest_host_access"], HostAccess.parse
+        egress: tuple[tuple[str, Callable[[Any], object]], ...] = (
+            ("guest_allowlist", Egress.parse),
+            ("guest_http_proxy", lambda url: Egress.parse([], url)),
+            ("guest_no_proxy", lambda words: Egress.parse([], "", words)),
+        )
+        yield from ((variable, self.given[variable], check) for variable, check in egress if variable in self.given)
         if self["guest_shares"]:
             yield "guest_shares", self["guest_shares"], Shares.parse
         yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._bridges())

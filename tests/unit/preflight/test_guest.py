@@ -35,6 +35,9 @@ def test_a_variable_like_none_is_named_too() -> None:
         ({"guest_uid_count": 0}, "guest a: guest_uid_count: 0: at least 65536"),
         ({"guest_subnet": "192.168.65.0/30"}, "guest a: guest_subnet: '192.168.65.0/30': too small"),
         ({"guest_subnet": "192.168.65.3/24"}, "guest a: guest_subnet: 192.168.65.3/24 has host bits set"),
+        ({"guest_allowlist": ["quay.io:443"]}, "guest a: guest_allowlist: 'quay.io:443' is not a name such as quay.io"),
+        ({"guest_http_proxy": "https://p"}, "guest a: guest_http_proxy: 'https://p' is not the URL of a proxy"),
+        ({"guest_no_proxy": ["a b"]}, "guest a: guest_no_proxy: 'a b' is not a name such as quay.io"),
         ({"guest_host_access": ["80", "8000-70000"]}, "guest a: guest_host_access: '70000': not a port"),
         (
             {"host_forwarder_forwards": [{"listen": ":8080", "target": ":70000"}]},

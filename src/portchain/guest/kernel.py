@@ -85,6 +85,20 @@ def setns(descriptor: int, kind: int) -> None:
     _check(_libc.setns(descriptor, kind), "setns")
 
 
+@contextmanager
+def mount_namespace(descriptor: int) -> Iterator[None]:
+    """Be in the mount namespace behind ``descriptor`` meanwhile; the process must have one thread."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    try:
+        setns(descriptor, CLONE_NEWNS)
+        try:
+            yield
+        finally:
+            setns(own, CLONE_NEWNS)
+    finally:
+        os.close(own)
+
+
 def mount(source: str, target: Path, fstype: str, flags: int = 0, options: str = "") -> None:
     """mount(2)."""
     result = _libc.mount(source.encode(), os.fsencode(target), fstype.encode(), ctypes.c_ulong(flags), options.encode())

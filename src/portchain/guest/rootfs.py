@@ -27,14 +27,17 @@ _DEV_LINKS = {
 
 
 class OuterRoot:
-    """The mounts that only the host's root can make, in the supervisor's private mount namespace, below ``base``."""
+    """The mounts that only the host's root can make, in the supervisor's private mount namespace, below ``base``.
 
-    def __init__(self, spec: GuestSpec, base: Path) -> None:
+    ``host`` is a descriptor of the host's mount namespace.
+    """
+
+    def __init__(self, spec: GuestSpec, base: Path, host: int) -> None:
         self._spec = spec
         self._base = base
         self.path = base / "root"
         self.data = base / "data"
-        self.shares = ShareMounts(spec, self.path)
+        self.shares = ShareMounts(spec, self.path, host)
 
     def mount(self, userns: int) -> None:
         """Mount everything, files owned as ``userns`` (a descriptor of the guest's user namespace) maps them."""

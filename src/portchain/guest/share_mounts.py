@@ -26,11 +26,15 @@ _DONE_FILE = "shares.json"
 
 
 class ShareMounts:
-    """Keeps in the guest's root at ``root`` what the guest's file of shares says, whenever it is another."""
+    """Keeps in the guest's root at ``root`` what the guest's file of shares says, whenever it is another.
 
-    def __init__(self, spec: GuestSpec, root: Path) -> None:
+    ``host`` is a descriptor of the host's mount namespace.
+    """
+
+    def __init__(self, spec: GuestSpec, root: Path, host: int) -> None:
         self._spec = spec
         self._root = root
+        self._host = host
         self._done = Path(spec.run_dir) / _DONE_FILE
         self._seen = ""
         self._mounted: dict[tuple[Share, int, int], list[int]] = {}
@@ -66,10 +70,7 @@ class ShareMounts:
         """Mount and unmount; returns what went wrong."""
         wanted = {(share, shares.uid, shares.gid): share for share in shares.folders}
         for gone in self._mounted.keys() - wanted.keys():
-            for descriptor in self._mounted.pop(gone):
-                with contextlib.suppress(OSError):
-                    kernel.unmount(Path(f"/proc/self/fd/{descriptor}"))
-                os.close(descriptor)
+            _take_off(self._mounted.pop(gone))
         new = [key for key in wanted if key not in self._mounted]
         failed = []
         if new:
@@ -90,36 +91,39 @@ class ShareMounts:
 
     def _mount(self, share: Share, userns: int) -> list[int]:
         """Mount it at its path, and where the docker service finds it; returns descriptors of the mounts."""
-        attributes = _SAFE | (kernel.MOUNT_ATTR_RDONLY if share.read_only else 0)
-        mounted = []
-        source = _descend("/", share.path)
+        trees = self._clone(share, userns)
         try:
-            for place in (share.path, SHARES + share.path):
+            for tree, place in zip(trees, (share.path, SHARES + share.path), strict=True):
                 target = _descend(str(self._root), place, self._spec.uid_base)
                 try:
-                    tree = _clone(source, userns, attributes)
-                    mounted.append(tree)
                     kernel.attach(tree, Path(f"/proc/self/fd/{target}"))
                 finally:
                     os.close(target)
         except OSError:
-            for tree in mounted:
-                with contextlib.suppress(OSError):
-                    kernel.unmount(Path(f"/proc/self/fd/{tree}"))
-                os.close(tree)
+            _take_off(trees)
             raise
-        finally:
-            os.close(source)
-        return mounted
+        return trees
+
+    def _clone(self, share: Share, userns: int) -> list[int]:
+        """It twice, as the host has it now: a disk may have been mounted there since the guest was started."""
+        attributes = _SAFE | (kernel.MOUNT_ATTR_RDONLY if share.read_only else 0)
+        with kernel.mount_namespace(self._host):
+            source = _descend("/", share.path)
+            try:
+                return [kernel.clone_tree(Path(f"/proc/self/fd/{source}"), userns, attributes) for _ in range(2)]
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    raise OSError(error.errno, "its file system takes no id-mapped mounts") from error
+                raise
+            finally:
+                os.close(source)
 
 
-def _clone(source: int, userns: int, attributes: int) -> int:
-    try:
-        return kernel.clone_tree(Path(f"/proc/self/fd/{source}"), userns, attributes)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise OSError(error.errno, "its file system takes no id-mapped mounts") from error
-        raise
+def _take_off(trees: list[int]) -> None:
+    for tree in trees:
+        with contextlib.suppress(OSError):
+            kernel.unmount(Path(f"/proc/self/fd/{tree}"))
+        os.close(tree)
 
 
 def _descend(root: str, path: str, owner: int | None = None) -> int:

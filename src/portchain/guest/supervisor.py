@@ -52,9 +52,10 @@ class Supervisor:
         """Boot, and boot again after each reboot; returns the exit status."""
         self._prepare()
         gateway = Gateway(self._spec)
+        host = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         kernel.unshare(kernel.CLONE_NEWNS)
-        kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_SLAVE)
-        root = OuterRoot(self._spec, self._run_dir / "mnt")
+        kernel.mount("none", Path("/"), "", kernel.MS_REC | kernel.MS_PRIVATE)
+        root = OuterRoot(self._spec, self._run_dir / "mnt", host)
         trim = TrimServer(self._run_dir / "host-services/supervisor.sock", self._spec.uid_base, root.data)
         self._selector.register(trim, selectors.EVENT_READ, trim)
         gateway.serve()

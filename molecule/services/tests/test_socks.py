@@ -17,11 +17,11 @@ def test_a_containers_own_address_answers(probe: Callable[..., Any], machine: Ho
     container.reload()
     address = container.attrs["NetworkSettings"]["IPAddress"]
     assert address.startswith("172.17.0.")
-    fetch = f"curl -sS --max-time 5 --proxy socks5h://localhost{run_dir}/socks.sock http://{address}:8080/hostname"
+    fetch = f"curl -sS --max-time 5 --socks5-hostname localhost{run_dir}/socks.sock http://{address}:8080/hostname"
     page = wait_for(lambda: (found := machine.run(fetch)).rc == 0 and found.stdout, f"an answer to {fetch}")
     assert page.strip() == container.id[:12]
 
 
 def test_names_are_resolved_in_the_guest(machine: Host, run_dir: Path) -> None:
-    fetch = f"curl -sS --max-time 5 --proxy socks5h://localhost{run_dir}/socks.sock http://http.docker.internal:3128/"
+    fetch = f"curl -sS --max-time 5 --socks5-hostname localhost{run_dir}/socks.sock http://http.docker.internal:3128/"
     assert "tinyproxy" in machine.check_output(fetch)

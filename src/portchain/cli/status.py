@@ -15,6 +15,7 @@ from .common import Command, CommandError, chosen, duration, make_table, show, s
 from .shell import in_guest
 
 _DEADLINE = 15
+_FINE = ("running", "ended")
 
 
 def services(guest: str) -> list[dict[str, Any]]:
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         table.add_row(*row)
     tables = [table, *(services_table(health[name]) for name in asked)]
     show(options.json, [one.as_dict() | {"services": health.get(one.name)} for one in found], *tables)
-    fine = all(one["state"] == "running" for name in asked for one in health[name])
+    fine = all(one["state"] in _FINE for name in asked for one in health[name])
     return 0 if found and len(running) == len(found) and fine else 1
 
 

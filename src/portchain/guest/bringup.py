@@ -7,13 +7,11 @@ onshutdown.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from . import kernel, root_files
 from .log_collector import fifo
@@ -56,15 +54,9 @@ def mount_root(bundle: Bundle, image: str) -> None:
     kernel.mount("overlay", Path(bundle.rootfs), "overlay", 0, options)
 
 
-def runtime_of(bundle: Bundle) -> dict[str, Any]:
-    """What the container's runtime.json says."""
-    found: dict[str, Any] = json.loads((bundle.path / "runtime.json").read_text())
-    return found
-
-
 def prepare(bundle: Bundle) -> None:
     """Make what the container's runtime.json asks for, and its root."""
-    runtime = runtime_of(bundle)
+    runtime = bundle.runtime
     for folder in runtime["mkdir"]:
         Path(folder).mkdir(parents=True, exist_ok=True)
     for mount in runtime["mounts"]:
@@ -124,7 +116,7 @@ def launch(services: list[Bundle]) -> int:
                 failed += 1
                 create(bundle, "container", "create").wait(_DEADLINE)
                 print(f"guest: service {bundle.name} does not start; portchain logs {bundle.name}", file=sys.stderr)
-        for labelling in [keep(bundle) for bundle in batch if runtime_of(bundle)["restart"]]:
+        for labelling in [keep(bundle) for bundle in batch if bundle.runtime["restart"]]:
             labelling.wait(_DEADLINE)
     return failed
 
@@ -146,7 +138,8 @@ def stop() -> int:
     """End every service, the engine with time to stop its containers, then run onshutdown."""
     names = [bundle.name for bundle in bundles("services")]
     for name in names:
-        label = _ctr("container", "label", name, "containerd.io/restart.status=stopped")
+        # No label rather than one that says stopped: for that containerd would kill it.
+        label = _ctr("container", "label", name, "containerd.io/restart.status=")
         subprocess.run(label, check=False, timeout=5, stdout=subprocess.DEVNULL)
     for name in names:
         subprocess.run(_ctr("task", "kill", "-s", "SIGTERM", name), check=False, timeout=5)

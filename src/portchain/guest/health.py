@@ -25,7 +25,8 @@ _GROUPS = Path("/sys/fs/cgroup")
 class Health:
     """One service. ``pid`` is the guest's, ``memory`` bytes, ``since`` when it last started.
 
-    ``state`` is running, restarting, failed (it never ran) or crashing: started four times within the last minute.
+    ``state`` is running, restarting, ended (for good), failed (it never ran) or crashing: started four times within
+    the last minute.
     """
 
     name: str
@@ -64,9 +65,12 @@ def look(pids: Mapping[str, int]) -> list[Health]:
     """Every service as it is now."""
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     found = []
-    for name in sorted(bundle.name for bundle in bundles("services")):
+    for bundle in bundles("services"):
+        name = bundle.name
         path, pid = Path(STARTS) / name, pids.get(name)
         state, restarts, age = judge(pid, path.read_text() if path.exists() else "", uptime)
+        if state == "restarting" and not bundle.runtime["restart"]:
+            state = "ended"
         since = None if age is None else stamp(time.time() - age)
         found.append(Health(name, state, pid, restarts, memory_in_use(groups(name)) if pid else None, since))
     return found

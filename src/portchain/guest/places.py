@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CONTAINERS = "/containers"
 KINDS = ("onboot", "services", "onshutdown")
@@ -33,6 +35,12 @@ class Bundle:
     def path(self) -> Path:
         """Its folder in the guest."""
         return Path(CONTAINERS) / self.kind / self.folder
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What its runtime.json says."""
+        found: dict[str, Any] = json.loads((self.path / "runtime.json").read_text())
+        return found
 
     @property
     def rootfs(self) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .egress import Egress
 from .host_access_policy import HostAccess
 from .shares import Shares
 from .spec import HOST_ACCESS_FILE, POLICY_FOLDER, SHARES_FILE
 
+T = TypeVar("T")
 _EGRESS_FILE = f"{POLICY_FOLDER}/egress.json"
 
 
@@ -37,15 +38,12 @@ class Live:
 
     @classmethod
     def load(cls, folder: Path) -> Live:
-        """What the files in ``folder`` say; nothing is allowed and no proxy known where one cannot be read."""
-        try:
-            return cls(
-                HostAccess.load((folder / HOST_ACCESS_FILE).read_text()),
-                Egress.load((folder / _EGRESS_FILE).read_text()),
-                Shares.load((folder / SHARES_FILE).read_text()),
-            )
-        except (OSError, KeyError, TypeError, ValueError):
-            return cls()
+        """What the files in ``folder`` say; one that cannot be read is taken as empty."""
+        return cls(
+            _loaded(folder / HOST_ACCESS_FILE, HostAccess.load) or HostAccess(),
+            _loaded(folder / _EGRESS_FILE, Egress.load) or Egress(),
+            _loaded(folder / SHARES_FILE, Shares.load) or Shares(),
+        )
 
     def differs(self, folder: Path) -> bool:
         """Whether a file in ``folder`` says something else."""
@@ -74,3 +72,10 @@ class Live:
     def __str__(self) -> str:
         """For people, without passwords."""
         return f"host_access: {self.access}\negress: {self.egress}\nshares: {self.shares}\n"
+
+
+def _loaded(path: Path, load: Callable[[str], T]) -> T | None:
+    try:
+        return load(path.read_text())
+    except (OSError, KeyError, TypeError, ValueError):
+        return None

@@ -138,6 +138,8 @@ def test_live_files_are_kept_apart_and_read_back(tmp_path: Path) -> None:
     assert live.apply(tmp_path)
     assert not live.apply(tmp_path)
     assert Live.load(tmp_path) == live
+    (tmp_path / "host-access.json").unlink()
+    assert Live.load(tmp_path).egress == live.egress
     assert (tmp_path / "policy/egress.json").stat().st_mode & 0o077 == 0
 
 

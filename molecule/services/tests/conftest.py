@@ -1,10 +1,12 @@
-"""What the tests of the ways out of the guest share."""
+"""What the tests of the services share."""
 
 from __future__ import annotations
 
 import base64
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,20 @@ GATEWAY, SUBNET = "192.168.65.2", "192.168.65.0/24"
 DNS_PROBE = Path(__file__).with_name("dns_probe.py").read_text()
 
 Ask = Callable[..., dict[str, Any]]
+Portchain = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def portchain(guest_name: str) -> Portchain:
+    """Runs a command of portchain for the guest; ``status`` is the exit status that it has to have."""
+
+    def run(command: str, *words: str, status: int = 0, **more: Any) -> subprocess.CompletedProcess[bytes]:
+        program = [str(Path(sys.executable).with_name("portchain")), command, "--guest", guest_name, *words]
+        done = subprocess.run(program, capture_output=True, timeout=60, check=False, **more)
+        assert done.returncode == status, done.stderr.decode()
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

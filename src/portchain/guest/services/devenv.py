@@ -27,7 +27,7 @@ SOURCE = "com.docker.dev-environments.source"
 KIND = "com.docker.dev-environments.kind"
 FILLING = "com.docker.dev-environments.filling"
 _FILLED_IN = "com.docker.dev-environments.filled-in"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}")
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Environments:
     def filling(self, name: str, kind: str, source: str) -> Iterator[Filling]:
         """What the caller fills becomes the environment ``name`` at the end, or nothing where that raises."""
         if not _NAME.fullmatch(name):
-            message = f"guest: {name!r} is no environment's name: letters, digits, _ . and -, at most 64"
+            message = f"guest: {name!r} is no environment's name: 2 to 64 letters, digits, _ . and -"
             raise RequestError(HTTPStatus.BAD_REQUEST, message)
         one = Filling(name, kind, without_password(source), time.time())
         with self._lock:

@@ -78,14 +78,13 @@ class Guest:
             yield "guest_subnet", self["guest_subnet"], _guest_subnet
         if self["guest_host_access"]:
             yield "guest_host_access", self["guest_host_access"], HostAccess.parse
-        egress: tuple[tuple[str, Callable[[Any], object]], ...] = (
+        without_plain_defaults: tuple[tuple[str, Callable[[Any], object]], ...] = (
             ("guest_allowlist", Egress.parse),
             ("guest_http_proxy", lambda url: Egress.parse([], url)),
             ("guest_no_proxy", lambda words: Egress.parse([], "", words)),
+            ("guest_shares", Shares.parse),
         )
-        yield from ((variable, self.given[variable], check) for variable, check in egress if variable in self.given)
-        if self["guest_shares"]:
-            yield "guest_shares", self["guest_shares"], Shares.parse
+        yield from ((name, self.given[name], check) for name, check in without_plain_defaults if name in self.given)
         yield from ((label, subnet, ipaddress.ip_network) for label, subnet, _ in self._bridges())
         yield from ((label, forward, _forward) for label, forward in self._forwards())
         yield "host_forwarder_bind", self, Guest.policy

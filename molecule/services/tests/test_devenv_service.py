@@ -138,7 +138,7 @@ def test_failures_say_which_side_and_leave_nothing(devenv: Portchain, served: st
         return devenv("create", *words, status=1).stderr.decode().splitlines()[-1]
 
     assert "portchain: guest: git: fatal: " in complaint("one", f"{served}/nothing.git")
-    assert "no branch" in complaint("one", f"{served}/project.git", "--branch", "no branch").replace("Remote branch ", "")
+    assert "branch nowhere not found" in complaint("one", f"{served}/project.git", "--branch", "nowhere")
     assert "portchain: host: /nowhere: no such folder" in complaint("one", "/nowhere")
     assert "host: fatal: " in devenv("create", "one", f"file://{tmp_path}/x", status=1).stderr.decode()
     assert "is no environment's name" in complaint("a", f"{served}/project.git")

@@ -9,7 +9,10 @@ from typing import Any
 
 from testinfra.host import Host
 
-SOCKETS = ("control.sock", "debug-shell.sock", "docker.sock", "engine.sock", "lifecycle-server.sock", "ssh.sock")
+SOCKETS = (
+    *("control.sock", "debug-shell.sock", "devenv-service.sock", "diagnostics.sock", "docker.sock", "engine.sock"),
+    *("lifecycle-server.sock", "ssh.sock", "volume-contents.sock"),
+)
 
 
 def test_one_forwarder_listens_on_the_six_ports(machine: Host, seed: dict[str, Any], guest_name: str) -> None:

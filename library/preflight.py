@@ -84,6 +84,9 @@ from ansible.module_utils.portchain.preflight.facts import collect  # noqa: E402
 from ansible.module_utils.portchain.preflight.guest import Guest  # noqa: E402
 
 try:
+    from ansible.module_utils.portchain.guest import yaml_guest
+    from ansible.module_utils.portchain.guest.yaml_images import Images
+    from ansible.module_utils.portchain.guest.yaml_source import GuestYamlError
     from ansible.module_utils.portchain.image.folder import load
 except ImportError:
     YAML_ERROR = traceback.format_exc()
@@ -113,6 +116,18 @@ def read_guest(entry: dict, options: dict) -> tuple:
     return Guest(entry["name"], given, {name: option.get("default") for name, option in options.items()}), misfits
 
 
+def described_wrongly(guest: Guest, folder: Path) -> list[str]:
+    """What is wrong with the YAML that describes the guest; ``folder`` has the definitions of images."""
+    if not guest["guest_yaml"]:
+        return []
+    images = Images(folder.parents[1] / "guest_services/services", guest["guest_image_names"])
+    try:
+        problems = yaml_guest.read(Path(guest["guest_yaml"]), images).unfit
+    except GuestYamlError as error:
+        problems = error.problems
+    return [f"guest {guest.host}: guest_yaml: {problem}" for problem in problems]
+
+
 def main() -> None:
     """Run the module."""
     guest = {"name": {"type": "str", "required": True}, "variables": {"type": "dict", "required": True}}
@@ -132,6 +147,7 @@ def main() -> None:
     guests, misfits = [guest for guest, _ in read], [message for _, messages in read for message in messages]
     folder, cache = Path(module.params["images"]), Path(guests[0]["guest_image_cache"])
     missing = any(to_build(folder, Path(g["guest_image_cache"]), g["guest_image_names"]) for g in guests)
+    misfits += [problem for guest in guests for problem in described_wrongly(guest, folder)]
     module.exit_json(problems=misfits + check(guests, collect(guests, cache, missing), options))
 
 

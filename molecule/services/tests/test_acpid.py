@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -18,16 +20,44 @@ from portchain.guest.power_button import PIPE
 from portchain.guest.spec import GuestSpec
 from portchain.guest.supervisor import BUTTON_DEADLINE, POWER_OFF_DEADLINE
 
-STUBBORN = "acpid has not noticed the power button"
+UNNOTICED = "acpid has not noticed the power button"
 # What it writes is not synced by itself.
 KEEPER = "trap 'date >/kept/ended; exit' TERM; touch /kept/began; while :; do sleep 0.1; done"
 
 
+@dataclass(frozen=True)
+class Guest:
+    """The guest from outside."""
+
+    name: str
+    run_dir: Path
+    engine: docker.DockerClient
+
+    def press(self) -> None:
+        """Press the button by hand, and wait until the guest is off."""
+        (self.run_dir / "host-services" / PIPE).write_text("button/power PBTN 00000080 00000000\n")
+        wait_for(lambda: manage.status(self.name).state == "stopped", "the guest to be off", POWER_OFF_DEADLINE)
+
+    def stop(self) -> None:
+        manage.stop(self.name)
+
+    def start(self) -> None:
+        manage.start(GuestSpec.load(manage.spec_file(self.name)))
+        wait_for(self.engine.ping, "the engine's answer", 20)
+
+    def ending(self) -> str:
+        """What the supervisor logged since the last boot."""
+        log = Path(f"/var/log/portchain/{self.name}/guest/current").read_text()
+        return log.rpartition("running, first process")[2]
+
+
 @pytest.fixture
-def log(guest_name: str) -> Iterator[Path]:
-    """The supervisor's log; the guest runs again after the test."""
-    yield Path(f"/var/log/portchain/{guest_name}/guest/current")
-    manage.start(GuestSpec.load(manage.spec_file(guest_name)))
+def guest(guest_name: str, run_dir: Path, engine: docker.DockerClient) -> Iterator[Guest]:
+    """One that runs before and after the test."""
+    guest = Guest(guest_name, run_dir, engine)
+    guest.start()
+    yield guest
+    guest.start()
 
 
 @pytest.fixture
@@ -43,49 +73,40 @@ def busybox(engine: docker.DockerClient, host: Host) -> str:
     return "test/busybox:1"
 
 
-def ending(log: Path) -> str:
-    """What was logged since the guest's last boot."""
-    return log.read_text().rpartition("running, first process")[2]
+@pytest.fixture
+def volume(engine: docker.DockerClient, guest: Guest) -> Iterator[str]:
+    """A volume's name; it is removed with the containers that have it."""
+    name = f"kept-{uuid.uuid4()}"
+    yield name
+    guest.start()
+    for container in engine.containers.list(all=True, filters={"volume": name}):
+        remove(container)
+    engine.volumes.get(name).remove()
 
 
-def answered(engine: docker.DockerClient) -> None:
-    wait_for(engine.ping, "the engine's answer", 20)
+@pytest.mark.parametrize("way", ["press", "stop"])
+def test_containers_are_asked_to_end_and_their_data_is_kept(guest: Guest, busybox: str, volume: str, way: str) -> None:
+    def kept() -> bytes:
+        show = ["sh", "-c", "ls /kept"]
+        found: bytes = guest.engine.containers.run(busybox, show, volumes=[f"{volume}:/kept"], remove=True)
+        return found
 
-
-def test_containers_are_asked_to_end_and_their_data_is_kept(
-    engine: docker.DockerClient, busybox: str, run_dir: Path, guest_name: str, log: Path
-) -> None:
-    answered(engine)
-    keeper = engine.containers.run(busybox, ["sh", "-c", KEEPER], detach=True, volumes=["kept:/kept"])
-    show = {"image": busybox, "command": ["sh", "-c", "ls /kept"], "volumes": ["kept:/kept"], "remove": True}
-    wait_for(lambda: engine.containers.run(**show) == b"began\n", "the container to run")
-    (run_dir / "host-services" / PIPE).write_text("button/power PBTN 00000080 00000000\n")
-    wait_for(lambda: manage.status(guest_name).state == "stopped", "the guest to be off", POWER_OFF_DEADLINE)
-    assert f"guest {guest_name}: power off" in ending(log)
-    manage.start(GuestSpec.load(manage.spec_file(guest_name)))
-    answered(engine)
-    assert engine.containers.run(**show) == b"began\nended\n"
+    keeper = guest.engine.containers.run(busybox, ["sh", "-c", KEEPER], detach=True, volumes=[f"{volume}:/kept"])
+    wait_for(lambda: kept() == b"began\n", "the container to run", 20)
+    getattr(guest, way)()
+    assert f"guest {guest.name}: power off" in guest.ending()
+    assert UNNOTICED not in guest.ending()
+    guest.start()
+    assert kept() == b"began\nended\n"
     keeper.reload()
     assert keeper.attrs["State"]["ExitCode"] == 0
-    remove(keeper)
-    engine.volumes.get("kept").remove()
 
 
-def test_stopping_the_guest_presses_the_button(engine: docker.DockerClient, guest_name: str, log: Path) -> None:
-    answered(engine)
-    manage.stop(guest_name)
-    assert f"guest {guest_name}: power off" in ending(log)
-    assert STUBBORN not in ending(log)
-
-
-def test_a_guest_without_acpid_is_stopped_after_the_deadline(
-    engine: docker.DockerClient, host: Host, guest_name: str, log: Path
-) -> None:
-    answered(engine)
+def test_a_guest_without_acpid_is_stopped_after_the_deadline(guest: Guest, host: Host) -> None:
     host.run_expect([0], "ctr -n services.linuxkit container label acpid containerd.io/restart.status=stopped")
     wait_for(lambda: not host.process.filter(comm="acpid"), "acpid to be ended")
     asked = time.monotonic()
-    manage.stop(guest_name)
+    guest.stop()
     assert BUTTON_DEADLINE < time.monotonic() - asked < POWER_OFF_DEADLINE
-    assert STUBBORN in ending(log)
-    assert f"guest {guest_name}: power off" in ending(log)
+    assert UNNOTICED in guest.ending()
+    assert f"guest {guest.name}: power off" in guest.ending()

@@ -7,7 +7,9 @@ onshutdown.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +23,9 @@ _SOCKET = Path("/run/containerd/containerd.sock")
 _SCRATCH = Path("/run/containers")
 _DEADLINE = 30.0
 _ONBOOT_DEADLINE = 300.0
+# The engine gives its containers 10 s.
+_STOP_DEADLINE = 12.0
+_DEAF_DEADLINE = 0.5
 _ONSHUTDOWN_DEADLINE = 5.0
 # The engine takes longest to be up, so it is not kept waiting.
 _FIRST = ("docker", "vpnkit-forwarder")
@@ -136,25 +141,40 @@ def start() -> int:
 
 def stop() -> int:
     """End every service, the engine with time to stop its containers, then run onshutdown."""
-    names = [bundle.name for bundle in bundles("services")]
-    for name in names:
+    for bundle in bundles("services"):
         # No label rather than one that says stopped: for that containerd would kill it.
-        label = _ctr("container", "label", name, "containerd.io/restart.status=")
+        label = _ctr("container", "label", bundle.name, "containerd.io/restart.status=")
         subprocess.run(label, check=False, timeout=5, stdout=subprocess.DEVNULL)
-    for name in names:
-        subprocess.run(_ctr("task", "kill", "-s", "SIGTERM", name), check=False, timeout=5)
-    left = 0 if _ended(10) else 1
-    return left + run_in_turn("onshutdown", _ONSHUTDOWN_DEADLINE)
-
-
-def _ended(deadline: float) -> bool:
-    end = time.monotonic() + deadline
-    while time.monotonic() < end:
-        listed = subprocess.run(_ctr("task", "ls"), capture_output=True, text=True, check=False, timeout=5).stdout
-        if "RUNNING" not in listed:
-            return True
+    asked = time.monotonic()
+    for pid in _running():
+        _send(pid, signal.SIGTERM)
+    while (left := _running()) and time.monotonic() - asked < _STOP_DEADLINE:
+        if time.monotonic() - asked > _DEAF_DEADLINE:
+            for pid in filter(_deaf, left):
+                _send(pid, signal.SIGKILL)
         time.sleep(0.1)
-    return False
+    return len(left) + run_in_turn("onshutdown", _ONSHUTDOWN_DEADLINE)
+
+
+def _running() -> list[int]:
+    """The first process of each service that runs."""
+    listed = subprocess.run(_ctr("task", "ls"), capture_output=True, text=True, check=False, timeout=5).stdout
+    return [int(line.split()[1]) for line in listed.splitlines() if line.endswith("RUNNING")]
+
+
+def _deaf(pid: int) -> bool:
+    """Whether SIGTERM never reaches it: the first process of a pid namespace has no default action."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    status = dict(line.split(":\t", 1) for line in text.splitlines())
+    return len(status["NSpid"].split()) > 1 and not int(status["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from .stream import Hangups, LostError, Stream, collect, flow, pump, together
 
 MAX_REQUEST = 16 * 1024 * 1024  # bytes of a request's body that a handler reads
 MAX_RESPONSE = 64 * 1024 * 1024  # bytes of a response's body that a handler reads
+HEAD_SECONDS = 1.0  # for a client to read the head of a stream before the stream
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _FRAMING = ("Content-Length", "Transfer-Encoding", "Trailer")
@@ -218,12 +219,14 @@ class Exchange:
         framing = answer.body(self.method)
         if before_answer:
             await before_answer(answer.status)
-        beginning = answer.raw + engine.received(framing)
         self.answered = True
-        await self.client.send(beginning)
         if answer.hijacks(self.method):
+            # Docker's SDK for Python reads the stream past a buffer that may have swallowed what came with the head.
+            await self.client.send(answer.raw)
+            await self.client.taken(HEAD_SECONDS)
             await self._tunnel(engine, upload)
         else:
+            await self.client.send(answer.raw + engine.received(framing))
             await self._finish(engine, answer, framing)
             if upload and not self._more:
                 upload.cancel()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import select
 import socket
+import struct
+import termios
 from collections.abc import Awaitable, Callable, Iterator
 
 from .body import Body, ProtocolError
@@ -15,6 +18,7 @@ SMALL, LARGE = 16 * 1024, 256 * 1024  # bytes of a buffer: at first, and once a 
 SEND_BUFFER = 1024 * 1024  # bytes asked of the kernel, which caps them at net.core.wmem_max
 TURN = 1024 * 1024  # bytes until others are let have their turn
 LINGER_SECONDS = 1.0
+POLL_SECONDS = 0.001
 
 
 class LostError(ConnectionError):
@@ -94,6 +98,15 @@ class Stream:
             await self._loop.sock_sendall(self.socket, data)
         except OSError as error:
             raise LostError(self, error.strerror or str(error)) from error
+
+    async def taken(self, seconds: float) -> None:
+        """Wait until the far end has read all that was sent, or for so many seconds."""
+        until = self._loop.time() + seconds
+        while self._loop.time() < until:
+            with contextlib.suppress(OSError):
+                if not struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))[0]:
+                    return
+            await asyncio.sleep(POLL_SECONDS)
 
     def shutdown(self, how: int) -> None:
         """Half-close, as far as the far end is still there."""

@@ -109,6 +109,23 @@ async def test_a_client_of_a_hijacked_connection_sees_the_engine_leave():
 
 
 @in_loop
+async def test_a_stream_waits_until_its_head_was_read():
+    head = b"HTTP/1.1 101 UPGRADED\r\n\r\n"
+
+    async def engine(peer: Peer) -> None:
+        await peer.head()
+        await peer.put(head + b"early")
+
+    async with scene(engine) as stage:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(stage.path)
+            client.sendall(b"POST /exec/x/start HTTP/1.1\r\n\r\n")
+            await asyncio.sleep(0.1)
+            assert await asyncio.to_thread(client.recv, 8192) == head
+            assert await asyncio.to_thread(client.recv, 8192) == b"early"
+
+
+@in_loop
 async def test_an_engine_that_hears_no_more_may_go_on_speaking():
     told = asyncio.Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import time
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,10 @@ _FINE = ("running", "ended")
 
 def services(guest: str) -> list[dict[str, Any]]:
     """How each service of the running ``guest`` is; raises CommandError where it does not say."""
-    done = in_guest(guest, "health", capture_output=True, timeout=_DEADLINE)
+    try:
+        done = in_guest(guest, "health", capture_output=True, timeout=_DEADLINE)
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"guest {guest}: its services gave no answer in {_DEADLINE} s; is it booting?") from None
     if done.returncode:
         raise CommandError(f"guest {guest}: its services cannot be asked: {done.stderr.strip()}; portchain shell")
     found: list[dict[str, Any]] = json.loads(done.stdout)

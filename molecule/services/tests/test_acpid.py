@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 import time
 import uuid
@@ -44,6 +45,11 @@ class Guest:
     def start(self) -> None:
         manage.start(GuestSpec.load(manage.spec_file(self.name)))
         wait_for(self.engine.ping, "the engine's answer", 20)
+        wait_for(self._in_order, "its services and containers", 30)
+
+    def _in_order(self) -> bool:
+        status = subprocess.run(["portchain", "status", "--guest", self.name], capture_output=True, check=False)
+        return status.returncode == 0 and self.engine.containers.get("probe").status == "running"
 
     def ending(self) -> str:
         """What the supervisor logged since the last boot."""

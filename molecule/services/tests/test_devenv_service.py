@@ -198,7 +198,12 @@ def test_half_a_filling_is_never_there(
 def test_what_a_killed_service_was_filling_is_cleared_away(
     half_sent: socket.socket, host: Host, engine: docker.DockerClient
 ) -> None:
-    filling = [name for name in names(engine) if name.startswith("devenv-")]
-    assert len(filling) == 1
+    filling: list[str] = []
+
+    def begun() -> bool:
+        filling[:] = [name for name in names(engine) if name.startswith("devenv-")]
+        return len(filling) == 1
+
+    wait_for(begun, "the volume that is being filled")
     host.check_output("ctr -n services.linuxkit task kill -s SIGKILL devenv-service")
     wait_for(lambda: filling[0] not in names(engine), "what was half filled to go")

@@ -40,7 +40,7 @@ WANTED = {
     "dhcpcd": rights("KILL NET_ADMIN NET_BIND_SERVICE NET_RAW SETGID SETUID SYS_CHROOT", 32),
     # A way in for people: the shells below it are root's own.
     "diagnose": Rights(ALL, False, False, 1024, frozenset()),
-    "dns-forwarder": rights("NET_ADMIN NET_BIND_SERVICE SETGID SETUID", 64),
+    "dns-forwarder": rights("NET_BIND_SERVICE", 64),
     # It makes containers with whatever rights they are given.
     "docker": Rights(ALL, False, False, 2048, frozenset()),
     "http-proxy": rights("", 128),

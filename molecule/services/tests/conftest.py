@@ -40,9 +40,9 @@ def portchain(guest_name: str) -> Portchain:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registry_port(tmp_path_factory: pytest.TempPathFactory, in_engine: Callable[[str], str]) -> Iterator[int]:
-    """The port of a registry on the host's loopback, whose certificate the engine trusts."""
+    """The port of a registry on the host's loopback, whose certificate the engine trusts while it is not made anew."""
     ca = outside.certificate(tmp_path_factory.mktemp("ca"), [*REGISTRIES, "host.docker.internal"])
     with outside.serving(server := outside.registry(ca)):
         port = int(server.server_address[1])

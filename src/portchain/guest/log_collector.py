@@ -6,6 +6,7 @@ restarted waits there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 from collections.abc import Iterable
@@ -40,7 +41,7 @@ class Collector:
 def fifo(folder: Path, name: str) -> Path:
     """The fifo of service ``name`` in ``folder``, made if it is not there."""
     path = folder / name
-    if not path.exists():
+    with contextlib.suppress(FileExistsError):  # who starts the service and who collects make it, whichever comes first
         os.mkfifo(path, 0o600)
     return path
 

@@ -13,6 +13,7 @@ from ..forwarder.table import Table
 from ..mapping.forward import Endpoint, Forward
 from ..mapping.plan import target_of
 from ..mapping.policy import Policy, PolicyError
+from ..mapping.words import bracketed
 from . import client
 from .ports import Ports
 
@@ -29,7 +30,7 @@ def forwards(rows: Iterable[Mapping[str, Any]], policy: Policy) -> dict[str, lis
     """Each container's forwards, from what lifecycle-server lists; raise ValueError, KeyError, TypeError."""
     found: defaultdict[str, list[Forward]] = defaultdict(list)
     for row in rows:
-        listen = Endpoint.parse(f"{row['protocol']}:{_place(row['address'], row['port'])}")
+        listen = Endpoint.parse(f"{row['protocol']}:{bracketed(row['address'])}:{row['port']}")
         if _on_any_host(listen) and not (listen.protocol == "udp" and listen.port > LAST_UDP_PORT):
             try:
                 policy.check(listen)
@@ -38,10 +39,6 @@ def forwards(rows: Iterable[Mapping[str, Any]], policy: Policy) -> dict[str, lis
             else:
                 found[str(row["container"])].append(Forward(listen, _target(listen)))
     return found
-
-
-def _place(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _on_any_host(listen: Endpoint) -> bool:

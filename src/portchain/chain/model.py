@@ -36,7 +36,7 @@ class Link:
     """A network interface. ``master`` and ``peer`` are interface numbers: its bridge, a veth's other end.
 
     ``kind`` is veth, bridge, loopback or what ``ip -details link`` says. ``up`` is what it was told,
-    ``carrier`` whether it can pass frames. ``addresses`` are in CIDR notation. Counters are packets and bytes since it was made.
+    ``carrier`` whether it can pass frames. ``addresses`` are in CIDR notation. Counters are packets and bytes.
     """
 
     index: int

@@ -41,6 +41,12 @@ class Hop:
     evidence: str = ""
 
 
+def skipped(kind: str) -> Hop:
+    """A hop beyond the broken one."""
+    side = "host" if kind in KINDS[:2] else "container" if kind in KINDS[-2:] else "guest"
+    return Hop(kind, side, "skipped", "", "not looked at")
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The first thing that breaks a chain: ``code`` is a word of docs/trace.md's table, ``hop`` a kind of hop."""

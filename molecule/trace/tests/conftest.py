@@ -1,0 +1,76 @@
+"""What the tests of traces share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from probing import Guest, answered, free_port
+from testinfra.host import Host
+
+TIMEOUT = 30
+Trace = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def guest(guest_name: str) -> Guest:
+    """The guest's ends on the host."""
+    return Guest(guest_name)
+
+
+@pytest.fixture(scope="session")
+def trace(guest_name: str) -> Trace:
+    """What ``portchain trace`` says in JSON; its exit status is held against its verdict."""
+
+    def run(asked: int | str, *options: str) -> dict[str, Any]:
+        command = ["portchain", "trace", str(asked), "--guest", guest_name, "--json", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (1 if found["verdict"] else 0)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def verdict(trace: Trace) -> Callable[[int | str], str]:
+    """The code of the verdict on a port; ``whole`` where there is none."""
+
+    def code(asked: int | str) -> str:
+        found = trace(asked)["verdict"]
+        return str(found["code"]) if found else "whole"
+
+    return code
+
+
+@pytest.fixture
+def served(probe: Callable[..., Any]) -> Callable[..., tuple[Any, int]]:
+    """Runs a probe on a port of the host until it answers: the container and the port."""
+
+    def run(*command: str, **words: Any) -> tuple[Any, int]:
+        port = free_port()
+        container = probe(*command, **{"ports": {"7000/tcp": port}, **words})
+        answered(port)
+        return container, port
+
+    return run
+
+
+@pytest.fixture
+def changed(host: Host) -> Callable[[str, str], Any]:
+    """A change in the guest by a command, taken back by another."""
+
+    @contextmanager
+    def change(command: str, back: str) -> Iterator[None]:
+        host.check_output(command)
+        try:
+            yield
+        finally:
+            host.check_output(back)
+
+    return change

@@ -1,0 +1,314 @@
+"""Each fault made for real, and nothing else broken: the verdict names it, and the chain is whole once it is mended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import pytest
+from probing import Guest, answered, as_root, free_port, wait_for
+from testinfra.host import Host
+
+Served = Callable[..., tuple[Any, int]]
+Verdict = Callable[[int | str], str]
+Trace = Callable[..., dict[str, Any]]
+Changed = Callable[[str, str], Any]
+
+
+def address_of(container: Any) -> str:
+    """The container's address in the default network."""
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["IPAddress"])
+
+
+def pair_of(container: Any, host: Host) -> str:
+    """The guest's end of the container's veth pair."""
+    index = container.exec_run("cat /sys/class/net/eth0/iflink").output.decode().strip()
+    found = host.check_output(f"grep -lx {index} /sys/class/net/*/ifindex")
+    return found.split("/")[-2]
+
+
+def mended(verdict: Verdict, asked: int | str) -> None:
+    """Wait until the chain is whole again."""
+    wait_for(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
+
+
+def test_nothing_published(trace: Trace) -> None:
+    found = trace(free_port())["verdict"]
+    assert (found["code"], found["hop"]) == ("nothing-published", "forward")
+    assert "docker run -p" in found["remedy"]
+
+
+def test_nothing_published_but_the_host_itself_answers(trace: Trace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = trace(server.getsockname()[1])["verdict"]
+    assert found["code"] == "nothing-published"
+    assert f"(pid {os.getpid()})" in found["text"]
+
+
+def test_container_stopped(served: Served, trace: Trace, verdict: Verdict) -> None:
+    container, port = served(name="stopped")
+    container.stop(timeout=0)
+    found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("container-stopped", "container")
+    assert "container stopped does not run: exited, exit code 137" in found["text"]
+    assert found["remedy"].startswith("docker start stopped")
+    container.start()
+    mended(verdict, port)
+
+
+def test_container_never_started(engine: Any, probe: Any, image: str, verdict: Verdict) -> None:
+    port = free_port()
+    engine.containers.create(image, ports={"7000/tcp": port})
+    assert verdict(port) == "container-stopped"
+
+
+def test_container_paused(served: Served, trace: Trace, verdict: Verdict) -> None:
+    container, port = served()
+    container.pause()
+    found = trace(port)["verdict"]
+    container.unpause()
+    assert (found["code"], found["hop"]) == ("container-paused", "container")
+    mended(verdict, port)
+
+
+def test_host_port_held_by_another_process(engine: Any, probe: Any, image: str, trace: Trace, verdict: Verdict) -> None:
+    port = free_port()
+    container = engine.containers.create(image, ports={"7000/tcp": port}, name="late")
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(docker.errors.APIError):
+            container.start()
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("host-port-taken", "host-socket")
+    assert f"(pid {os.getpid()})" in found["text"]
+    container.start()
+    mended(verdict, port)
+
+
+def test_policy_refusal(engine: Any, probe: Any, image: str, trace: Trace) -> None:
+    container = engine.containers.create(image, ports={"7000/tcp": 81}, name="low")
+    with pytest.raises(docker.errors.APIError, match="policy"):
+        container.start()
+    found = trace(81)["verdict"]
+    assert found["code"] == "policy-refused"
+    assert "host_forwarder_bind allows *:1024-65535" in found["text"]
+    assert "host_forwarder_bind" in found["remedy"]
+
+
+@contextmanager
+def down(guest_name: str, daemon: str) -> Iterator[None]:
+    """One of the guest's daemons on the host, down for a while."""
+    folder = f"/run/portchain/{guest_name}/sv/{daemon}"
+    as_root("sv", "-w", "20", "down", folder)
+    try:
+        yield
+    finally:
+        as_root("sv", "up", folder)
+
+
+def test_forwarder_down(served: Served, guest_name: str, trace: Trace, verdict: Verdict) -> None:
+    _, port = served(restart_policy={"Name": "always"})
+    with down(guest_name, "forwarder"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("forwarder-down", "forward")
+    assert found["remedy"] == f"portchain up --guest {guest_name}"
+    mended(verdict, port)
+
+
+def test_guest_down(served: Served, guest_name: str, trace: Trace, verdict: Verdict) -> None:
+    _, port = served(restart_policy={"Name": "always"})
+    with down(guest_name, "guest"):
+        found = trace(port)["verdict"]
+    assert found["code"] == "guest-down"
+    assert f"guest {guest_name} is " in found["text"]
+    mended(verdict, port)
+
+
+def test_guest_listener_missing(guest: Guest, trace: Trace) -> None:
+    port = free_port()
+    guest.expose(f"127.0.0.1:{port}", f"127.0.0.1:{port}")
+    found = trace(port)["verdict"]
+    guest.unexpose(f"127.0.0.1:{port}")
+    assert (found["code"], found["hop"]) == ("guest-listener-missing", "guest-listener")
+    assert f"127.0.0.1:{port}" in found["text"]
+
+
+def rule_for(host: Host, port: int) -> str:
+    """The engine's nat rule for a port of the guest, as iptables takes it after -A or -D."""
+    rules = host.check_output("iptables -t nat -S DOCKER").splitlines()
+    return next(line for line in rules if f"--dport {port} " in line).removeprefix("-A ")
+
+
+def test_dnat_missing(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    _, port = served()
+    rule = rule_for(host, port)
+    with changed(f"iptables -t nat -D {rule}", f"iptables -t nat -A {rule}"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("dnat-missing", "nat")
+    mended(verdict, port)
+
+
+@pytest.mark.parametrize("target", ["RETURN", "ACCEPT", "DNAT --to-destination 172.17.0.250:7000"])
+def test_dnat_shadowed(target: str, served: Served, changed: Changed, host: Host, trace: Trace) -> None:
+    _, port = served()
+    rule = f"DOCKER -p tcp -m tcp --dport {port} -j {target}"
+    with changed(f"iptables -t nat -I {rule}", f"iptables -t nat -D {rule}"):
+        found = trace(port)["verdict"]
+        assert (found["code"], found["hop"]) == ("dnat-shadowed", "nat")
+        host.check_output(found["remedy"].removeprefix("portchain shell -- "))
+        assert trace(port)["verdict"] is None
+        host.check_output(f"iptables -t nat -I {rule}")
+
+
+DROPS = {
+    "on the way in": ("filter -I", "OUTPUT -d {address} -p tcp -m tcp --dport 7000 -j DROP"),
+    "rejected": ("filter -I", "OUTPUT -o docker0 -p tcp -m tcp --dport 7000 -j REJECT"),
+    "before translation": ("raw -I", "OUTPUT -p tcp -m tcp --dport {port} -j DROP"),
+    "the answers": ("filter -I", "INPUT -i docker0 -p tcp -m tcp --sport 7000 -j DROP"),
+    "not but": ("filter -I", "OUTPUT ! -d 127.0.0.0/8 -p tcp -m tcp --dport 7000 -m conntrack --ctstate NEW -j DROP"),
+}
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_filter_drop(drop: str, served: Served, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    container, port = served()
+    where, text = DROPS[drop]
+    rule = text.format(address=address_of(container), port=port)
+    command = f"iptables -t {where} {rule}"
+    with changed(command, command.replace("-I", "-D")):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("filter-drop", "filter")
+    assert rule.split(" -j ")[0].split("--")[-1] in found["text"]
+    mended(verdict, port)
+
+
+def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    _, port = served()
+    table = "table inet own { chain out { type filter hook output priority 10; tcp dport 7000 drop; }; }"
+    with changed(f"nft '{table}'", "nft delete table inet own"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("filter-drop", "filter")
+    assert "inet own" in found["text"]
+    mended(verdict, port)
+
+
+def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict: Verdict) -> None:
+    container, port = served(name="alone")
+    bridge = engine.networks.get("bridge")
+    bridge.disconnect(container)
+    wait_for(lambda: verdict(port) != "whole", "the engine's removal of the port")
+    found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("network-disconnected", "bridge")
+    assert "docker network connect" in found["remedy"]
+    bridge.connect(container)
+    mended(verdict, port)
+
+
+def test_veth_down(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    container, port = served()
+    pair = pair_of(container, host)
+    with changed(f"ip link set {pair} down", f"ip link set {pair} up"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("veth-down", "veth")
+    assert pair in found["text"]
+    mended(verdict, port)
+
+
+def test_veth_down_inside_the_container(served: Served, host: Host, trace: Trace) -> None:
+    container, port = served()
+    container.reload()
+    host.check_output(f"nsenter -t {container.attrs['State']['Pid']} -n ip link set eth0 down")
+    found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("veth-down", "veth")
+
+
+def test_veth_detached(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    container, port = served()
+    pair = pair_of(container, host)
+    with changed(f"ip link set {pair} nomaster", f"ip link set {pair} master docker0"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("veth-detached", "veth")
+    mended(verdict, port)
+
+
+def test_bridge_down(served: Served, engine: Any, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+    network = engine.networks.create("extra", driver="bridge")
+    bridge = f"br-{network.id[:12]}"
+    _, port = served(network="extra")
+    with changed(f"ip link set {bridge} down", f"ip link set {bridge} up"):
+        found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("bridge-down", "bridge")
+    mended(verdict, port)
+
+
+def test_nothing_listens_in_the_container(probe: Any, trace: Trace) -> None:
+    port = free_port()
+    probe(ports={"7001/tcp": port}, name="elsewhere")
+    wait_for(lambda: "it listens on 7000" in str(trace(port)["verdict"]), "the server's start")
+    found = trace(port)["verdict"]
+    assert (found["code"], found["hop"]) == ("nothing-listening", "container-socket")
+    assert "nothing in container elsewhere listens on tcp port 7001" in found["text"]
+
+
+def test_the_server_listens_on_its_own_loopback_only(probe: Any, verdict: Verdict, trace: Trace) -> None:
+    port = free_port()
+    probe("tcp:127.0.0.1:7000", ports={"7000/tcp": port})
+    wait_for(lambda: verdict(port) == "container-loopback-only", "the server's start")
+    found = trace(port)["verdict"]
+    assert found["hop"] == "container-socket"
+    assert "0.0.0.0:7000" in found["remedy"]
+
+
+def test_wrong_protocol_published(served: Served, trace: Trace, verdict: Verdict) -> None:
+    _, port = served()
+    found = trace(f"{port}/udp")["verdict"]
+    assert found["code"] == "wrong-protocol"
+    assert f"-p {port}:…/udp" in found["remedy"]
+    assert verdict(f"{port}/tcp") == "whole"
+
+
+def test_wrong_protocol_served(probe: Any, verdict: Verdict, trace: Trace) -> None:
+    port = free_port()
+    probe("udp:[::]:7000", ports={"7000/tcp": port})
+    wait_for(lambda: verdict(port) == "wrong-protocol", "the server's start")
+    assert trace(port)["verdict"]["hop"] == "container-socket"
+
+
+def test_ipv6_asked_for_and_only_ipv4_listened_on(probe: Any, trace: Trace, verdict: Verdict) -> None:
+    port = free_port()
+    probe(ports={"7000/tcp": ("127.0.0.1", port)})
+    answered(port)
+    found = trace(f"[::1]:{port}")["verdict"]
+    assert (found["code"], found["hop"]) == ("ipv6-half", "host-socket")
+    assert verdict(f"127.0.0.1:{port}") == "whole"
+
+
+def test_ipv6_listened_on_and_not_led_on(served: Served, guest: Guest, trace: Trace) -> None:
+    _, inside = served()
+    port = free_port()
+    guest.expose(f"[::1]:{port}", f"[::1]:{inside}")
+    found = trace(port)["verdict"]
+    guest.unexpose(f"[::1]:{port}")
+    assert found["code"] == "ipv6-half"
+    assert found["hop"] in ("guest-listener", "nat")
+
+
+def test_ipv6_only_server_behind_ipv4_rules(served: Served, probe: Any, verdict: Verdict, trace: Trace) -> None:
+    port = free_port()
+    server = "import socket; s = socket.create_server(('::', 7000), family=socket.AF_INET6); input()"
+    command = {"entrypoint": ["python3", "-c", server], "tty": True, "stdin_open": True}
+    probe(ports={"7000/tcp": port}, **command)
+    wait_for(lambda: verdict(port) == "ipv6-half", "the server's start")
+    assert trace(port)["verdict"]["hop"] == "container-socket"
+
+
+def test_a_forward_to_an_address_that_no_container_has(guest: Guest, trace: Trace) -> None:
+    port = free_port()
+    guest.expose(f"127.0.0.1:{port}", "172.17.0.250:80")
+    found = trace(port)["verdict"]
+    guest.unexpose(f"127.0.0.1:{port}")
+    assert (found["code"], found["hop"]) == ("container-unknown", "container")

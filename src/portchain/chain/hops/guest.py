@@ -1,0 +1,211 @@
+"""The guest's hops: the listening socket, the nat rule that leads on, and the rules that may drop what it leads on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...mapping.forward import Endpoint
+from ..model import Container, Listener
+from ..rules import walk
+from ..rules.model import Packet, Rule
+from .way import LOOPBACK, Finding, Way, broken, ok, processes, served_by, unknown
+
+# Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
+_ENGINE = "dockerd"
+
+
+def guest_listener(way: Way) -> Finding | None:
+    """The socket in the guest that the forward leads to."""
+    target = way.forward.target
+    way.container = _owner(way)
+    if way.guest is None:
+        return unknown("guest-listener", "guest", target.place, f"not looked at: {way.machine.guest_error}")
+    if target.protocol == "unix":
+        way.arrived = True
+        return ok("guest-listener", "guest", target.place, "a unix socket of the guest's", listen=target.place)
+    family = 6 if ":" in target.address else 4
+    at = replace(target, address=target.address or LOOPBACK[family])
+    route = way.space.route(at.address)
+    source = route.source if route and route.source else LOOPBACK[family]
+    way.packet = Packet(at.protocol, source, at.address, at.port)
+    way.passage = walk.send(way.space.rules, way.packet, way.space)
+    return _listening(way, at) if way.space.has_address(at.address) else None
+
+
+def _listening(way: Way, at: Endpoint) -> Finding:
+    """What listens at an address of the guest's own; where that is a server, it is the end of the chain."""
+    sockets = way.space.listening(at)
+    seen = ok(
+        "guest-listener",
+        "guest",
+        sockets[0].at.place if sockets and sockets[0].at.address else f"{'*' if sockets else at.address}:{at.port}",
+        served_by(sockets),
+        listen=sockets[0].at.place if sockets else "",
+        target=at.place,
+        processes=processes(sockets),
+    )
+    if way.passage and way.passage.translation:
+        return seen
+    if way.forward.origin == "container" or _is_engines(sockets):
+        return _untranslated(way, seen, sockets)
+    if not sockets:
+        return _nobody(way, seen)
+    way.local = True
+    return seen
+
+
+def _owner(way: Way) -> Container | None:
+    """The container that the forward was made for, or that the engine leads its target to."""
+    if way.guest is None:
+        return None
+    if way.forward.origin in ("container", "host-network"):
+        return way.guest.container(way.forward.owner)
+    target = way.forward.target
+    at = [replace(target, address=address) for address in (target.address, "0.0.0.0", "::", "")]
+    bound = (one for one in way.guest.containers if any(end in at for end, _ in one.bound))
+    return next(bound, way.guest.container_at(target.address) if target.address else None)
+
+
+def _is_engines(sockets: list[Listener]) -> bool:
+    return any(p.command.startswith(_ENGINE) for one in sockets for p in one.processes)
+
+
+def _untranslated(way: Way, seen: Finding, sockets: list[Listener]) -> Finding:
+    """No rule leads on what the engine publishes: said at the nat hop, if there is a listener to get that far."""
+    if sockets or (way.here.family == "ip6" and _other_family(way)):
+        return seen
+    name = way.container.name if way.container else way.forward.owner
+    text = f"nobody listens on {way.here.destination}:{way.here.port} in the guest and no nat rule takes it to {name}"
+    return broken(seen, "guest-listener-missing", text, f"docker restart {name}")
+
+
+def _nobody(way: Way, seen: Finding) -> Finding:
+    packet, others = way.here, "udp" if way.here.protocol == "tcp" else "tcp"
+    at = Endpoint(packet.protocol, packet.destination, packet.port)
+    if other := way.space.listening(replace(at, protocol=others)):
+        text = f"in the guest only a {others} socket listens on {at.place} ({served_by(other)}), not {at.protocol}"
+        return broken(seen, "wrong-protocol", text, f"portchain forward add {others}:… {others}:{at.place}")
+    elsewhere = [one for one in way.space.listeners if (one.at.protocol, one.at.port) == (at.protocol, at.port)]
+    if any((":" in one.at.address) != (":" in at.address) for one in elsewhere):
+        text = f"in the guest {elsewhere[0].at.place} is listened on, and {at.place} is of the other family"
+        return broken(seen, "ipv6-half", text, f"lead the forward to {elsewhere[0].at.place}")
+    text = f"nobody listens on {at.place} in the guest, where the forward leads"
+    return broken(seen, "guest-listener-missing", text, "start the server there, or correct the forward's target")
+
+
+def nat(way: Way) -> Finding | None:
+    """The rule that rewrites the destination."""
+    passage = way.passage
+    if passage is None:
+        return None
+    if passage.translation is None:
+        led_on = way.local or passage.end != "accept" or not way.space.has_address(way.here.destination)
+        return None if led_on else _no_rule(way)
+    rule, before, way.packet = passage.translation, way.goal, passage.packet
+    seen = ok("nat", "guest", way.goal.place, rule.text, **_facts(rule), to=way.goal.place)
+    owner, name = way.container, way.forward.owner
+    if owner and owner.attachments and not owner.has_address(way.goal.address):
+        other = way.guest.container_at(way.goal.address) if way.guest else None
+        where = f"{way.goal.place}, which is {f'container {other.name}' if other else 'no container'}"
+        text = f"a rule takes {before.place} to {where}, before the one for {owner.name}: {rule.text}"
+        return broken(seen, "dnat-shadowed", text, _removal(rule))
+    inside = dict(owner.bound).get(_bound_at(owner, before)) if owner else None
+    if inside and inside != way.goal.port:
+        text = f"a rule takes {before.place} to port {way.goal.port} of {name}, not to its {inside}: {rule.text}"
+        return broken(seen, "dnat-shadowed", text, _removal(rule))
+    return seen
+
+
+def _bound_at(owner: Container, at: Endpoint) -> Endpoint:
+    """The guest's endpoint as the engine names it that takes what comes to ``at``."""
+    same = [end for end, _ in owner.bound if (end.protocol, end.port) == (at.protocol, at.port)]
+    return next((end for end in same if end.address == at.address), same[0] if same else at)
+
+
+def _no_rule(way: Way) -> Finding:
+    at = way.goal
+    name = way.container.name if way.container else way.forward.owner
+    seen = ok("nat", "guest", "no rule", "", to="")
+    hidden = walk.shadowed(way.space.rules, way.here, way.space)
+    if hidden:
+        text = f"another rule takes what comes to {at.place}: {hidden.by.text}, before {hidden.rule.text}"
+        return broken(seen, "dnat-shadowed", text, _removal(hidden.by))
+    if way.here.family == "ip6" and _other_family(way):
+        text = f"the guest has nat rules for port {at.port} over IPv4 only: nothing leads {at.place} to {name}"
+        return broken(seen, "ipv6-half", text, f"lead the forward to 127.0.0.1:{at.port}, or use the host's 127.0.0.1")
+    text = f"no nat rule of the guest leads {at.place} to {name}: the engine's socket takes connections, nobody serves"
+    return broken(seen, "dnat-missing", text, f"docker restart {name}; if all are gone: portchain engine restart")
+
+
+def _other_family(way: Way) -> bool:
+    """Whether IPv4 would find a rule."""
+    packet = replace(way.here, source=LOOPBACK[4], destination=LOOPBACK[4])
+    return walk.send(way.space.rules, packet, way.space).translation is not None
+
+
+def packet_filter(way: Way) -> Finding | None:
+    """The rules that let it through, out of the guest and the answer back in."""
+    passage = way.passage
+    if passage is None:
+        return None
+    steps = [step.rule for step in passage.steps if step.rule.table.partition(" ")[2] != "nat"]
+    seen = ok(
+        "filter",
+        "guest",
+        "packet filter",
+        f"no rule drops it; {len(steps)} met" if steps else "no rule meets it",
+        met=[_facts(rule) for rule in steps],
+    )
+    for rule in passage.unsure:
+        way.note(f"guest: whether this rule matches could not be told, it was taken not to: {rule.text}")
+    if passage.end != "accept":
+        return _dropped(seen, passage.by, passage.end, f"{way.goal.place}")
+    if way.local:
+        way.arrived = True
+        return seen
+    answer = walk.arrive(way.space.rules, _answer(way), way.space)
+    if answer.end != "accept":
+        return _dropped(seen, answer.by, answer.end, f"the answers from {way.goal.place}")
+    return seen
+
+
+def _answer(way: Way) -> Packet:
+    packet = way.here
+    route = way.space.route(packet.destination)
+    own = route.source if route and route.source else packet.source
+    return Packet(
+        packet.protocol,
+        packet.destination,
+        own,
+        packet.source_port,
+        source_port=packet.port,
+        inward=route.device if route else "",
+        state="ESTABLISHED",
+        translated=True,
+    )
+
+
+def _dropped(seen: Finding, by: Rule | None, end: str, what: str) -> Finding:
+    said = "rejects" if end == "reject" else "drops"
+    if by is None or not by.text:
+        return broken(seen, "filter-drop", f"a policy of the guest's packet filter {said} {what}", "portchain shell")
+    text = f"a rule in {by.table} {by.chain} {said} {what}: {by.text}"
+    return broken(seen, "filter-drop", text, _removal(by))
+
+
+def _removal(rule: Rule) -> str:
+    family, _, table = rule.table.partition(" ")
+    if not rule.text.startswith("-A "):
+        return f"in the guest (portchain shell): nft -a list chain {rule.table} {rule.chain}, then nft delete rule …"
+    tool = "ip6tables" if family == "ip6" else "iptables"
+    return f"portchain shell -- {tool} -t {table} {rule.text.replace('-A', '-D', 1)}"
+
+
+def _facts(rule: Rule) -> dict[str, str | int]:
+    return {
+        "table": rule.table,
+        "chain": rule.chain,
+        "rule": rule.text,
+        "packets": rule.packets,
+        "bytes": rule.bytes,
+    }

@@ -1,0 +1,313 @@
+"""A healthy machine is whole; with one thing changed, the verdict names that thing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication
+from portchain.chain.query import Query
+from portchain.chain.trace import KINDS, Trace
+from portchain.chain.walk import trace, trace_all
+
+from .machines import (
+    DNAT,
+    LOCAL,
+    PORT,
+    RULES,
+    container_space,
+    endpoint,
+    forward,
+    guest_space,
+    machine,
+    web,
+)
+
+
+def ask(seen: Machine, asked: str = "8080") -> Trace:
+    """A trace of what is asked."""
+    return trace(seen, Query.parse(asked))
+
+
+def before_dnat(rule: str) -> str:
+    """The rules with one more before the engine's."""
+    return RULES.replace(DNAT, f"[0:0] {rule}\n{DNAT}")
+
+
+def dropping(rule: str) -> str:
+    """The rules with one more in table filter."""
+    return RULES.replace("COMMIT\n*nat", f"[0:0] {rule}\nCOMMIT\n*nat")
+
+
+def test_a_healthy_chain_has_every_hop() -> None:
+    found = ask(machine())
+    assert found.verdict is None
+    (chain,) = found.chains
+    assert [hop.kind for hop in chain.hops] == list(KINDS)
+    assert {hop.state for hop in chain.hops} == {"ok"}
+    assert [hop.title for hop in chain.hops] == [
+        "*:8080",
+        "*:8080 → 127.0.0.1:8080",
+        "0.0.0.0:8080",
+        "172.17.0.2:80",
+        "packet filter",
+        "docker0 (bridge)",
+        "veth1@if5 ↔ eth0@if6",
+        "web",
+        "0.0.0.0:80",
+    ]
+
+
+def test_all_are_traced_by_port() -> None:
+    by_hand = HostForward(endpoint("tcp:127.0.0.1:9"), endpoint("tcp:127.0.0.1:1080"), "manual", "manual", "listening")
+    system = replace(by_hand, listen=endpoint("unix:/run/x.sock"), origin="system")
+    found = trace_all(machine(forwards=(forward(), by_hand, system)))
+    assert [(one.asked, one.verdict) for one in found] == [("9", None), ("8080", None)]
+    assert [hop.kind for hop in found[0].chains[0].hops] == ["host-socket", "forward", "guest-listener", "filter"]
+
+
+def test_a_unix_target_ends_at_the_guest() -> None:
+    found = ask(machine(forwards=(forward(target=endpoint("unix:/run/x.sock"), origin="manual", owner="manual"),)))
+    assert found.verdict is None
+    assert [hop.kind for hop in found.chains[0].hops] == ["host-socket", "forward", "guest-listener"]
+
+
+def test_a_forward_to_the_containers_own_address_has_no_guest_listener() -> None:
+    direct = forward(target=endpoint("tcp:172.17.0.2:80"), origin="manual", owner="manual")
+    found = ask(machine(forwards=(direct,)))
+    assert found.verdict is None
+    kinds = [hop.kind for hop in found.chains[0].hops]
+    assert kinds == [kind for kind in KINDS if kind not in ("guest-listener", "nat")]
+    assert found.chains[0].owner == "web"
+
+
+def test_a_guest_that_does_not_tell_leaves_its_hops_unknown() -> None:
+    seen = replace(machine(), guest=None, guest_error="guest: no answer in 5 s")
+    (chain,) = ask(seen).chains
+    assert [(hop.kind, hop.state) for hop in chain.hops][-1] == ("guest-listener", "unknown")
+    assert "no answer in 5 s" in chain.hops[-1].says
+
+
+NOTHING = forward(listen=endpoint("tcp::9999"))
+OTHER = replace(web(), name="other", id="b" * 64, attachments=(Attachment("bridge", "n", "172.17.0.3"),), bound=())
+TAKEN = {"listeners": (Listener(PORT, (Process(77, "nginx"),)),)}
+LOW = Publication(80, "tcp", endpoint("tcp::81"), endpoint("tcp:0.0.0.0:81"))
+DOWN = {"forwarder": None, "forwarder_error": "connection refused"}
+
+
+def veth(index: int, **words: object) -> Machine:
+    """One end of the pair changed: 6 the guest's, 5 the container's."""
+    space, inside = guest_space(), container_space()
+    changed = tuple(replace(link, **words) if link.index == index else link for link in (*space.links, *inside.links))
+    inside = replace(inside, links=tuple(one for one in changed if one.index in (1, 5)))
+    space = replace(space, links=tuple(one for one in changed if one.index != 5))
+    return machine(space=space, containers=(web(space=inside),))
+
+
+def bridge_down() -> Machine:
+    """As the kernel shows it: its route is gone as well."""
+    space = guest_space()
+    links = tuple(replace(link, up=False) if link.name == "docker0" else link for link in space.links)
+    routes = tuple(route for route in space.routes if route.device != "docker0")
+    return machine(space=replace(space, links=links, routes=routes))
+
+
+FAULTS: dict[str, tuple[Machine, str, str, str]] = {
+    "nothing published": (machine(forwards=(), containers=()), "8080", "nothing-published", "forward"),
+    "what the host has itself": (
+        machine(forwards=(), containers=(), host=TAKEN),
+        "8080",
+        "nothing-published",
+        "forward",
+    ),
+    "stopped": (
+        machine(forwards=(), containers=(web(state="exited"),), host={"listeners": ()}),
+        "8080",
+        "container-stopped",
+        "container",
+    ),
+    "restarting": (
+        machine(containers=(web(state="restarting", space=None),)),
+        "8080",
+        "container-stopped",
+        "container",
+    ),
+    "paused": (machine(containers=(web(state="paused"),)), "8080", "container-paused", "container"),
+    "port taken, forward failed": (
+        machine(forwards=(forward(state="failed", error="bind: address already in use: nginx"),), host=TAKEN),
+        "8080",
+        "host-port-taken",
+        "host-socket",
+    ),
+    "port taken, container not started": (
+        machine(forwards=(), containers=(web(state="created"),), host=TAKEN),
+        "8080",
+        "host-port-taken",
+        "host-socket",
+    ),
+    "the kernel refuses the port": (
+        machine(forwards=(forward(state="failed", error="bind: permission denied"),)),
+        "8080",
+        "host-port-refused",
+        "host-socket",
+    ),
+    "policy": (
+        machine(forwards=(), containers=(web(state="created", wanted=(LOW,)),)),
+        "81",
+        "policy-refused",
+        "forward",
+    ),
+    "forwarder down": (machine(host=DOWN), "8080", "forwarder-down", "forward"),
+    "guest down": (machine(forwards=(), host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
+    "guest down, forward kept": (machine(host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
+    "channel down": (machine(forwarder={"channel_pid": 0}), "8080", "channel-down", "forward"),
+    "refused by the guest": (
+        machine(forwards=(forward(state="failed", error="guest: no such target"),)),
+        "8080",
+        "host-port-refused",
+        "host-socket",
+    ),
+    "unknown to the forwarder": (machine(forwards=(), host={"listeners": ()}), "8080", "forward-missing", "forward"),
+    "no listener": (
+        machine(forwards=(forward(target=endpoint("tcp:127.0.0.1:99"), origin="manual", owner="manual"),)),
+        "8080",
+        "guest-listener-missing",
+        "guest-listener",
+    ),
+    "neither listener nor rule": (
+        machine(space=guest_space(RULES.replace(DNAT, ""), listeners=())),
+        "8080",
+        "guest-listener-missing",
+        "guest-listener",
+    ),
+    "no rule": (machine(space=guest_space(RULES.replace(DNAT, ""))), "8080", "dnat-missing", "nat"),
+    "another container's rule first": (
+        machine(
+            space=guest_space(
+                before_dnat("-A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.3:80")
+            ),
+            containers=(web(), OTHER),
+        ),
+        "8080",
+        "dnat-shadowed",
+        "nat",
+    ),
+    "another port's rule first": (
+        machine(
+            space=guest_space(
+                before_dnat("-A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:81")
+            )
+        ),
+        "8080",
+        "dnat-shadowed",
+        "nat",
+    ),
+    "a return before the rule": (
+        machine(space=guest_space(before_dnat("-A DOCKER -p tcp -m tcp --dport 8080 -j RETURN"))),
+        "8080",
+        "dnat-shadowed",
+        "nat",
+    ),
+    "a drop": (
+        machine(space=guest_space(dropping("-A OUTPUT -p tcp -m tcp --dport 80 -j DROP"))),
+        "8080",
+        "filter-drop",
+        "filter",
+    ),
+    "a policy that drops": (
+        machine(space=guest_space(RULES.replace(":OUTPUT ACCEPT", ":OUTPUT DROP", 1))),
+        "8080",
+        "filter-drop",
+        "filter",
+    ),
+    "a drop of answers": (
+        machine(space=guest_space(dropping("-A INPUT -i docker0 -p tcp -m tcp --sport 80 -j DROP"))),
+        "8080",
+        "filter-drop",
+        "filter",
+    ),
+    "a drop in the container": (
+        machine(
+            containers=(
+                web(
+                    space=container_space(
+                        rules=guest_space(dropping("-A INPUT -p tcp -m tcp --dport 80 -j REJECT")).rules
+                    )
+                ),
+            )
+        ),
+        "8080",
+        "filter-drop",
+        "container-socket",
+    ),
+    "without a network": (
+        machine(forwards=(), containers=(web(attachments=(), bound=()),), host={"listeners": ()}),
+        "8080",
+        "network-disconnected",
+        "bridge",
+    ),
+    "no route": (machine(space=guest_space(routes=LOCAL)), "8080", "network-disconnected", "bridge"),
+    "bridge down": (bridge_down(), "8080", "bridge-down", "bridge"),
+    "guest's end down": (veth(6, up=False), "8080", "veth-down", "veth"),
+    "container's end down": (veth(5, up=False, addresses=()), "8080", "veth-down", "veth"),
+    "no port of the bridge": (veth(6, master=0), "8080", "veth-detached", "veth"),
+    "an address of nobody": (
+        machine(forwards=(forward(target=endpoint("tcp:172.17.0.9:80"), origin="manual", owner="manual"),)),
+        "8080",
+        "container-unknown",
+        "container",
+    ),
+    "nothing listens": (
+        machine(containers=(web(space=container_space("tcp:0.0.0.0:81")),)),
+        "8080",
+        "nothing-listening",
+        "container-socket",
+    ),
+    "loopback only": (
+        machine(containers=(web(space=container_space("tcp:127.0.0.1:80")),)),
+        "8080",
+        "container-loopback-only",
+        "container-socket",
+    ),
+    "udp asked for": (machine(), "8080/udp", "wrong-protocol", "forward"),
+    "udp served": (
+        machine(containers=(web(space=container_space("udp:0.0.0.0:80")),)),
+        "8080",
+        "wrong-protocol",
+        "container-socket",
+    ),
+    "IPv4 alone on the host": (
+        machine(forwards=(forward(listen=endpoint("tcp:0.0.0.0:8080")),)),
+        "[::1]:8080",
+        "ipv6-half",
+        "host-socket",
+    ),
+    "another address on the host": (
+        machine(forwards=(forward(listen=endpoint("tcp:127.0.0.2:8080")),)),
+        "127.0.0.1:8080",
+        "other-address",
+        "host-socket",
+    ),
+    "IPv6 rules missing": (machine(forwards=(forward(target=endpoint("tcp:[::1]:8080")),)), "8080", "ipv6-half", "nat"),
+    "IPv6 server": (
+        machine(containers=(web(space=container_space("tcp:[::]:80")),)),
+        "8080",
+        "ipv6-half",
+        "container-socket",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told(name: str) -> None:
+    seen, asked, code, hop = FAULTS[name]
+    found = ask(seen, asked)
+    assert found.verdict, name
+    assert (found.verdict.code, found.verdict.hop) == (code, hop), found.verdict
+    chain = found.chains[0]
+    at = next(index for index, one in enumerate(chain.hops) if one.state == "broken")
+    assert chain.hops[at].kind == hop
+    assert all(one.state == "ok" for one in chain.hops[:at])
+    assert all(one.state == "skipped" for one in chain.hops[at + 1 :])
+    assert found.verdict.text and found.verdict.remedy

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
-from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication
-from portchain.chain.query import Query
-from portchain.chain.trace import KINDS, Trace
-from portchain.chain.walk import trace, trace_all
-
-from .machines import (
+from one_container import (
     DNAT,
     LOCAL,
     PORT,
@@ -23,6 +17,11 @@ from .machines import (
     machine,
     web,
 )
+
+from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication
+from portchain.chain.query import Query
+from portchain.chain.trace import KINDS, Trace
+from portchain.chain.walk import trace, trace_all
 
 
 def ask(seen: Machine, asked: str = "8080") -> Trace:
@@ -308,6 +307,6 @@ def test_a_fault_is_told(name: str) -> None:
     chain = found.chains[0]
     at = next(index for index, one in enumerate(chain.hops) if one.state == "broken")
     assert chain.hops[at].kind == hop
-    assert all(one.state == "ok" for one in chain.hops[:at])
+    assert all(one.state in ("ok", "unknown") for one in chain.hops[:at])
     assert all(one.state == "skipped" for one in chain.hops[at + 1 :])
     assert found.verdict.text and found.verdict.remedy

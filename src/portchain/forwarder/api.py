@@ -69,6 +69,7 @@ class Api:
             "started": self._started,
             "connected": self._link.guest is not None,
             "channel": asdict(self._link.guest) if self._link.guest else None,
+            "bind": [rule.text for rule in self._policy.bind],
         }
 
     def _rows(self) -> list[dict[str, str | int]]:

@@ -16,7 +16,15 @@ SOCKETS = {
     "socks": "tcp:127.0.0.1:1080",
     **{
         name: f"unix:/run/guest-services/{name}.sock"
-        for name in ("debug-shell", "devenv-service", "diagnostics", "lifecycle-server", "ssh", "volume-contents")
+        for name in (
+            "debug-shell",
+            "devenv-service",
+            "diagnostics",
+            "evidence",
+            "lifecycle-server",
+            "ssh",
+            "volume-contents",
+        )
     },
 }
 

@@ -1,7 +1,7 @@
 """diagnosticsd: the ways into the guest.
 
 Each connection to debug-shell.sock gets a root shell, to ssh.sock an sshd, to diagnostics.sock what `diagnostics`
-gathers. They run in the guest's own root, beside its init, not in the service's.
+gathers, to evidence.sock what `evidence` tells. They run in the guest's own root, beside its init, not in the service's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ DOORS = {
     "debug-shell.sock": Door(("/bin/sh", "-i", "+m"), subprocess.STDOUT),
     "ssh.sock": Door(("/usr/sbin/sshd", "-i", "-e", "-f", "/etc/ssh/sshd_config"), subprocess.DEVNULL),
     "diagnostics.sock": Door((*PYTHON, "portchain.guest.services.diagnostics"), None),
+    "evidence.sock": Door((*PYTHON, "portchain.guest.services.evidence"), None),
 }
 _ENVIRONMENT = {
     "PATH": PATH,

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from . import spaces
@@ -38,12 +39,12 @@ class Capture:
         self.close()
         for one in request["interfaces"][:_MOST_INTERFACES]:
             name, pid = str(one["name"]), int(one["pid"])
-            self._sockets.append(spaces.within(pid, lambda n=name: _listen(n)) if pid else _listen(name))
+            self._sockets.append(spaces.within(pid, partial(_listen, name)) if pid else _listen(name))
             self._names.append(name)
         return {"counters": counters()}
 
     def caught(self, request: Told) -> Told:
-        """End: the packets to and from ``port``, and the nat counters. Interfaces are numbered as they were asked for."""
+        """End: the packets to and from ``port``, and the nat counters. Interfaces have the numbers of the request."""
         time.sleep(_LINGER)
         wanted = int(request["port"])
         packets = [
@@ -73,10 +74,8 @@ def _listen(name: str) -> socket.socket:
 
 def counters() -> str:
     """The nat rules of both families with their counters."""
-    found = (
-        subprocess.run(one, capture_output=True, text=True, timeout=spaces.SECONDS, check=False) for one in _COUNTERS
-    )
-    return "".join(one.stdout for one in found)
+    words: dict[str, Any] = {"capture_output": True, "text": True, "timeout": spaces.SECONDS, "check": False}
+    return "".join(subprocess.run(one, **words).stdout for one in _COUNTERS)
 
 
 def _packets(listener: socket.socket) -> Iterator[Told]:

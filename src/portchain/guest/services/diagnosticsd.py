@@ -1,7 +1,8 @@
 """diagnosticsd: the ways into the guest.
 
 Each connection to debug-shell.sock gets a root shell, to ssh.sock an sshd, to diagnostics.sock what `diagnostics`
-gathers, to evidence.sock what `evidence` tells. They run in the guest's own root, beside its init, not in the service's.
+gathers, to evidence.sock what `evidence` tells. They run in the guest's own root, beside its init, not in the
+service's.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Usage: python3 -m portchain.guest.services.evidence < REQUESTS > ANSWERS
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -131,10 +132,10 @@ def conntrack() -> str:
 def main() -> int:
     """Answer until the client goes, or says nothing for long."""
     evidence = Evidence()
-    source, target = sys.stdin.buffer.raw, sys.stdout.buffer  # type: ignore[attr-defined]
+    source, target = sys.stdin.fileno(), sys.stdout.buffer
     waiting = b""
     while select.select([source], [], [], IDLE_SECONDS)[0]:
-        data = source.read(MAX_REQUEST)
+        data = os.read(source, MAX_REQUEST)
         if not data or len(waiting) > MAX_REQUEST:
             break
         *lines, waiting = (waiting + data).split(b"\n")

@@ -86,13 +86,22 @@ def why_not_bound(endpoint: Endpoint) -> OSError | None:
 def holders(wanted: Collection[Endpoint], proc: Path = Path("/proc")) -> dict[Endpoint, list[Process]]:
     """The processes that may be seen holding sockets that clash with each of ``wanted``."""
     sockets = {inode: held for inode, held in listening(proc).items() if any(clash(held, w) for w in wanted)}
-    found: dict[Endpoint, set[Process]] = {endpoint: set() for endpoint in wanted}
-    for folder in proc.glob("[0-9]*") if sockets else ():
-        for inode in _inodes(folder) & sockets.keys():
-            for endpoint in wanted:
-                if clash(endpoint, sockets[inode]):
-                    found[endpoint].add(Process(int(folder.name), _command(folder)))
-    return {endpoint: sorted(processes) for endpoint, processes in found.items()}
+    held_by = processes(sockets, proc)
+    return {
+        endpoint: sorted(
+            {one for inode, held in sockets.items() if clash(endpoint, held) for one in held_by.get(inode, ())}
+        )
+        for endpoint in wanted
+    }
+
+
+def processes(inodes: Collection[int], proc: Path = Path("/proc")) -> dict[int, list[Process]]:
+    """The processes that may be seen holding each of the sockets."""
+    wanted, found = set(inodes), dict[int, list[Process]]()
+    for folder in proc.glob("[0-9]*") if wanted else ():
+        for inode in _inodes(folder) & wanted:
+            found.setdefault(inode, []).append(Process(int(folder.name), _command(folder)))
+    return found
 
 
 def _inodes(folder: Path) -> set[int]:

@@ -74,8 +74,8 @@ def _listen(name: str) -> socket.socket:
 
 def counters() -> str:
     """The nat rules of both families with their counters."""
-    words: dict[str, Any] = {"capture_output": True, "text": True, "timeout": spaces.SECONDS, "check": False}
-    return "".join(subprocess.run(one, **words).stdout for one in _COUNTERS)
+    words: dict[str, Any] = {"capture_output": True, "text": True, "timeout": spaces.SECONDS}
+    return "".join(subprocess.run(one, check=False, **words).stdout for one in _COUNTERS)
 
 
 def _packets(listener: socket.socket) -> Iterator[Told]:

@@ -1,0 +1,195 @@
+"""Looking at a machine: each hop is read where it is."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from .. import daemon, unix_http
+from ..guest import manage
+from ..mapping.conflict import clash
+from ..mapping.forward import Endpoint
+from ..preflight import sockets
+from .model import Container, Forwarder, Guest, Host, HostForward, Listener, Machine, Process
+from .query import Query
+from .read_guest import EvidenceError, guarded, guest, inside
+
+CONTROL_SECONDS = 2.0
+EVIDENCE_SECONDS = 10.0
+MAX_ANSWER = 64 << 20  # bytes
+_INTERPRETERS = ("python", "bash", "sh", "perl")
+
+# The ids of the containers to be looked into, given what was seen so far.
+Choose = Callable[[Machine], Collection[str]]
+
+
+def everything(machine: Machine) -> Collection[str]:
+    """All containers."""
+    return [one.id for one in machine.guest.containers] if machine.guest else []
+
+
+def behind(query: Query) -> Choose:
+    """The containers that a chain from what is asked about may lead to; where there are none, all."""
+
+    def choose(machine: Machine) -> Collection[str]:
+        forwards = [one for one in machine.published() if query.asks_for(one.listen)]
+        containers = machine.guest.containers if machine.guest else ()
+        wanted = {one.id for one in containers if any(_wants(query, p.host) for p in one.wanted)}
+        found = {one.id for one in containers for forward in forwards if _serves(one, forward)}
+        if not found and not wanted:
+            return everything(machine)
+        return found | wanted
+
+    return choose
+
+
+def _wants(query: Query, host: Endpoint | None) -> bool:
+    return host is not None and host.port == query.port
+
+
+def _serves(container: Container, forward: HostForward) -> bool:
+    target = forward.target
+    at_target = any((end.protocol, end.port) == (target.protocol, target.port) for end, _ in container.bound)
+    return forward.owner == container.name or at_target or container.has_address(target.address)
+
+
+class Session:
+    """A connection to the guest's evidence, made when it is first needed; a context."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._sock: socket.socket | None = None
+        self._waiting = b""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; the next request makes a new one."""
+        if self._sock:
+            self._sock.close()
+            self._sock = None
+        self._waiting = b""
+
+    def ask(self, what: str, **words: Any) -> dict[str, Any]:
+        """The answer to one request; raise EvidenceError."""
+        try:
+            sock = self._sock = self._sock or self._connect()
+            sock.sendall(json.dumps({"do": what, **words}).encode() + b"\n")
+            found = json.loads(self._line(sock))
+        except (OSError, ValueError) as error:
+            self.close()
+            reason = str(error) or type(error).__name__
+            raise EvidenceError(
+                f"guest {self._name}: it does not tell of its network ({reason}); portchain status --guest {self._name}"
+            ) from None
+        if not isinstance(found, dict) or "error" in found:
+            raise EvidenceError(str(found["error"] if isinstance(found, dict) else found)[:300])
+        return found
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(EVIDENCE_SECONDS)
+        sock.connect(str(daemon.RUN / self._name / "evidence.sock"))
+        return sock
+
+    def _line(self, sock: socket.socket) -> bytes:
+        pieces = [self._waiting]
+        size = len(self._waiting)
+        while b"\n" not in pieces[-1]:
+            data = sock.recv(1 << 18)
+            if not data:
+                raise OSError("the connection was closed")
+            size += len(data)
+            if size > MAX_ANSWER:
+                raise OSError("it tells too much")
+            pieces.append(data)
+        line, _, self._waiting = b"".join(pieces).partition(b"\n")
+        return line
+
+    def look(self, ports: Collection[int] = (), choose: Choose = everything) -> Machine:
+        """The machine now, with ``ports`` of the host besides those that are forwarded, and what `choose` chooses."""
+        outside = host(self._name, ports)
+        if outside.guest_state != "running":
+            self.close()
+            return Machine(outside, None, f"guest {self._name} is {outside.guest_state}")
+        try:
+            seen = self._guest()
+            chosen = list(choose(Machine(outside, seen)))
+            if chosen:
+                told = self.ask("inside", containers=chosen)
+                seen = guarded(lambda one: inside(seen, one), told, "containers")
+        except EvidenceError as error:
+            return Machine(outside, None, str(error))
+        return Machine(outside, seen)
+
+    def _guest(self) -> Guest:
+        return guarded(guest, self.ask("look"), "network")
+
+
+def look(name: str, ports: Collection[int] = (), choose: Choose = everything) -> Machine:
+    """One look at guest ``name`` and its host."""
+    with Session(name) as session:
+        return session.look(ports, choose)
+
+
+def host(name: str, ports: Collection[int] = ()) -> Host:
+    """The host's side of a guest."""
+    state = manage.status(name).state
+    control = str(daemon.RUN / name / "control.sock")
+    error, forwarder = "", None
+    try:
+        status = unix_http.get_json(control, "/status", CONTROL_SECONDS)
+        rows = unix_http.get_json(control, "/forwards", CONTROL_SECONDS)
+        forwarder = _forwarder(status, rows)
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        error = f"{control}: {problem}"
+    asked = [Endpoint(protocol, "", port) for port in ports for protocol in ("tcp", "udp")]
+    return Host(name, state, forwarder, error, _listeners(forwarder, asked))
+
+
+def _forwarder(status: dict[str, Any], rows: list[dict[str, Any]]) -> Forwarder:
+    return Forwarder(
+        pid=int(status["pid"]),
+        channel_pid=int((status.get("channel") or {}).get("pid", 0)),
+        started=float(status["started"]),
+        binds=tuple(status.get("bind", ())),
+        forwards=tuple(_forward(row) for row in rows),
+    )
+
+
+def _forward(row: dict[str, Any]) -> HostForward:
+    words = ("origin", "owner", "state", "proxy_protocol", "error")
+    numbers = ("connections", "active", "received", "sent", "dropped")
+    rest: dict[str, Any] = {name: row[name] for name in (*words, *numbers)}
+    listen, target = (Endpoint.parse(row[name], row["protocol"]) for name in ("listen", "target"))
+    return HostForward(listen, target, **rest)
+
+
+def _listeners(forwarder: Forwarder | None, asked: Collection[Endpoint]) -> tuple[Listener, ...]:
+    """The host's sockets at the forwards and at ``asked``; whose they are is looked up at ``asked``, or for all."""
+    forwards = forwarder.forwards if forwarder else ()
+    ports = {(one.protocol, one.port) for one in (*asked, *(forward.listen for forward in forwards))}
+    found = {inode: at for inode, at in sockets.listening().items() if (at.protocol, at.port) in ports}
+    at_issue = {inode for inode, at in found.items() if not asked or any(clash(at, one) for one in asked)}
+    held = sockets.processes(at_issue)
+    return tuple(
+        Listener(at, tuple(_named(one, forwarder) for one in held.get(inode, ())), inode)
+        for inode, at in sorted(found.items())
+    )
+
+
+def _named(one: sockets.Process, forwarder: Forwarder | None) -> Process:
+    """A process by its program's name, which of an interpreter is that of its script."""
+    if forwarder and one.pid == forwarder.pid:
+        return Process(one.pid, "forwarder")
+    program, *rest = [*one.command.split(), "?"]
+    script = next(iter(rest), "")
+    interpreted = Path(program).name.startswith(_INTERPRETERS) and script.startswith("/")
+    return Process(one.pid, Path(script if interpreted else program).name)

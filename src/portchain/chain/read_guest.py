@@ -203,7 +203,6 @@ def inside(seen: Guest, told: Told) -> Guest:
     def deeper(one: Container) -> Container:
         more = found.get(one.id)
         return guarded(lambda told: _deeper(one, told), more, f"container {one.name}") if more else one
-        )
 
     problems = tuple(map(str, told.get("problems", ())[:100]))
     return replace(seen, containers=tuple(map(deeper, seen.containers)), problems=seen.problems + problems)

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import daemon
-from . import devenv, diagnose, engine, forward, guest, logs, playbooks, ps, shell, status, volume
+from . import devenv, diagnose, engine, forward, guest, logs, playbooks, ps, shell, status, trace, volume
 from .common import DEFAULT_GUEST, CommandError
 
-_MODULES = (status, logs, ps, forward, shell, engine, volume, devenv, diagnose, guest, playbooks)
+_MODULES = (status, logs, ps, trace, forward, shell, engine, volume, devenv, diagnose, guest, playbooks)
 COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
 
 

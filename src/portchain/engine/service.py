@@ -26,6 +26,8 @@ from .views import Document
 
 DEADLINE = 30.0
 RETRY_SECONDS = 0.2
+# The engine tells of a network before it lists the ports that come with it.
+SETTLE_SECONDS = 0.3
 MANY = 20  # containers that changed at once, from which on all are looked at in one go
 _FILTERS = {"type": ["container", "network"]}
 
@@ -122,8 +124,13 @@ class EngineService:
         of_container = event.get("Type") == "container"
         container = actor.get("ID") if of_container else (actor.get("Attributes") or {}).get("container")
         if container and not str(event.get("Action")).startswith(("exec_", "top", "attach", "resize")):
-            self._changed.add(str(container))
-            self._wake.set()
+            self._look_at(str(container))
+            if not of_container:
+                asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._look_at, str(container))
+
+    def _look_at(self, container: str) -> None:
+        self._changed.add(container)
+        self._wake.set()
 
     async def _follow(self) -> None:
         """Look at the containers that changed."""

@@ -24,6 +24,8 @@ from portchain import unix_http
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 DEADLINE = 10.0
+# Networks that the engine makes anew when it starts.
+PREDEFINED = ("bridge", "host", "none")
 # Words by which the parts of a guest are known among its processes.
 SIGNS = {
     "vpnkit-forwarder": {"/usr/bin/python3", "/usr/bin/vpnkit-forwarder"},
@@ -239,7 +241,7 @@ def cleaned(engine: docker.DockerClient) -> Iterator[None]:
             if container.id not in before[0]:
                 remove(container)
         for network in engine.networks.list():
-            if network.id not in before[1]:
+            if network.id not in before[1] and network.name not in PREDEFINED:
                 network.remove()
 
 

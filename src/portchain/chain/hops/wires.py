@@ -44,8 +44,8 @@ def bridge(way: Way) -> Finding | None:
         **(_facts(link) if link else {}),
     )
     name = way.container.name if way.container else way.forward.owner
-    if link is None or not link.up:
-        down = _down_bridge(way)
+    down = _down_bridge(way)
+    if down or link is None:
         if down:
             remedy = f"portchain shell -- ip link set {down.name} up"
             return broken(seen, "bridge-down", f"the bridge {down.name} is down", remedy)

@@ -196,7 +196,7 @@ def _dropped(seen: Finding, by: Rule | None, end: str, what: str) -> Finding:
 def _removal(rule: Rule) -> str:
     family, _, table = rule.table.partition(" ")
     if not rule.text.startswith("-A "):
-        return f"in the guest (portchain shell): nft -a list chain {rule.table} {rule.chain}, then nft delete rule …"
+        return f"portchain shell -- nft delete rule {rule.table} {rule.chain} {rule.text.rpartition('# ')[2]}"
     tool = "ip6tables" if family == "ip6" else "iptables"
     return f"portchain shell -- {tool} -t {table} {rule.text.replace('-A', '-D', 1)}"
 

@@ -1,0 +1,168 @@
+"""What nft's expressions compare: a key of the packet with a value, a range, a prefix or a set of them."""
+
+from __future__ import annotations
+
+import ipaddress
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .model import Match, Matches, Packet
+
+Local = Callable[[str], bool]
+Sets = Mapping[str, list[Any]]
+# A key's value in a packet; None where it cannot be known.
+Key = Callable[[Packet, Local], Any]
+
+_PORTS = {"sport": "source_port", "dport": "port"}
+_ADDRESSES = {"saddr": "source", "daddr": "destination"}
+_NUMBERS = {"tcp": "tcp", "udp": "udp", 6: "tcp", 17: "udp"}
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+class _NoFieldError(Exception):
+    """The packet has no such field: the comparison fails."""
+
+
+def match(told: Mapping[str, Any], sets: Sets) -> Match:
+    """One ``match`` statement."""
+    op, right = str(told.get("op", "==")), told["right"]
+    key = key_of(told["left"])
+    text = f"{shown(told['left'])}{'' if op in ('==', 'in') else f' {op}'} {shown(right)}"
+    return Match(text, compare(key, op, right, sets) if key else _unknown)
+
+
+def _unknown(_packet: Packet, _local: Local) -> bool | None:
+    return None
+
+
+def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
+    """A test of the key's value."""
+
+    def test(packet: Packet, local: Local) -> bool | None:
+        try:
+            value = key(packet, local)
+        except _NoFieldError:
+            return False
+        if value is None or value == [None]:
+            return None
+        if op in _ORDER:
+            return bool(_ORDER[op](value, right))
+        found = among(value, right, sets)
+        return not found if op == "!=" else found
+
+    return test
+
+
+def among(value: Any, right: Any, sets: Sets) -> bool:
+    """Whether a value is the one, in the range, prefix or set, on the right."""
+    if isinstance(value, set):
+        return any(among(one, right, sets) for one in value)
+    if isinstance(right, str) and right.startswith("@"):
+        return any(among(value, one, sets) for one in sets.get(right[1:], ()))
+    if isinstance(right, list):
+        return any(among(value, one, sets) for one in right)
+    if isinstance(right, dict):
+        return _in_structure(value, right, sets)
+    if isinstance(right, str) and right.endswith("*"):
+        return str(value).startswith(right[:-1])
+    return bool(value == _NUMBERS.get(right, right) if value in ("tcp", "udp") else str(value) == str(right))
+
+
+def _in_structure(value: Any, right: Mapping[str, Any], sets: Sets) -> bool:
+    (kind, inner), *_ = right.items()
+    if kind in ("set", "elem"):
+        return among(value, inner["val"] if kind == "elem" else inner if isinstance(inner, list) else [inner], sets)
+    if kind == "prefix":
+        return ipaddress.ip_address(value) in ipaddress.ip_network(f"{inner['addr']}/{inner['len']}", strict=False)
+    if kind == "range":
+        low, high, found = (one if isinstance(one, int) else int(ipaddress.ip_address(one)) for one in (*inner, value))
+        return low <= found <= high
+    same = kind == "concat" and len(value) == len(inner)
+    return same and all(among(v, r, sets) for v, r in zip(value, inner, strict=True))
+
+
+def key_of(told: Any) -> Key | None:
+    """What is compared; None for what only the kernel knows."""
+    if not isinstance(told, dict):
+        return None
+    (kind, inner), *_ = told.items()
+    if kind == "payload":
+        return _payload(str(inner.get("protocol")), str(inner.get("field")))
+    if kind == "concat":
+        keys = [key_of(one) for one in inner]
+        known = [one for one in keys if one]
+        return (lambda packet, local: [one(packet, local) for one in known]) if len(known) == len(keys) else None
+    name = str(inner.get("key") or ",".join(inner.get("flags", ()))) if isinstance(inner, dict) else ""
+    return _KEYS.get((kind, name))
+
+
+def _payload(protocol: str, field: str) -> Key | None:
+    if protocol in ("tcp", "udp", "th") and field in _PORTS:
+        return lambda packet, _: getattr(packet, _PORTS[field]) if protocol in (packet.protocol, "th") else _another()
+    if protocol in ("ip", "ip6") and field in _ADDRESSES:
+        return lambda packet, _: getattr(packet, _ADDRESSES[field]) if packet.family == protocol else _another()
+    if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")):
+        return lambda packet, _: packet.protocol if packet.family == protocol else _another()
+    return None
+
+
+def _another() -> Any:
+    raise _NoFieldError
+
+
+def _states(packet: Packet, _local: Local) -> set[str]:
+    return {packet.state.lower()}
+
+
+def _type(which: str) -> Key:
+    def kind(packet: Packet, local: Local) -> str:
+        address = getattr(packet, which)
+        if ipaddress.ip_address(address).is_multicast:
+            return "multicast"
+        return "local" if local(address) else "unicast"
+
+    return kind
+
+
+_KEYS: dict[tuple[str, str], Key] = {
+    ("meta", "l4proto"): lambda packet, _: packet.protocol,
+    ("meta", "nfproto"): lambda packet, _: "ipv6" if packet.family == "ip6" else "ipv4",
+    ("meta", "protocol"): lambda packet, _: packet.family,
+    **dict.fromkeys((("meta", "iifname"), ("meta", "iif")), lambda packet, _: packet.inward),
+    **dict.fromkeys((("meta", "oifname"), ("meta", "oif")), lambda packet, _: packet.outward),
+    ("meta", "mark"): lambda *_: 0,
+    ("ct", "mark"): lambda *_: 0,
+    ("ct", "state"): _states,
+    ("ct", "status"): lambda packet, _: {"dnat"} if packet.translated else set(),
+    ("fib", "daddr"): _type("destination"),
+    ("fib", "saddr"): _type("source"),
+}
+
+
+def shown(told: Any) -> str:
+    """An expression as nft writes it, more or less."""
+    if isinstance(told, list):
+        return f"{{ {', '.join(map(shown, told))} }}"
+    if not isinstance(told, dict) or not told:
+        return str(told)
+    (kind, inner), *_ = told.items()
+    return _SHOWN[kind](inner) if kind in _SHOWN else kind
+
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "payload": lambda inner: f"{inner.get('protocol', '')} {inner.get('field', '')}".strip(),
+    "meta": lambda inner: str(inner.get("key", "")),
+    "ct": lambda inner: f"ct {inner.get('key', '')}",
+    "fib": lambda inner: f"fib {' . '.join(inner.get('flags', ()))} {inner.get('result', '')}",
+    "prefix": lambda inner: f"{inner['addr']}/{inner['len']}",
+    "range": lambda inner: "-".join(map(shown, inner)),
+    "concat": lambda inner: " . ".join(map(shown, inner)),
+    "set": shown,
+    "elem": lambda inner: shown(inner["val"]),
+}

@@ -1,0 +1,120 @@
+"""Rules as iptables-save tells them."""
+
+from __future__ import annotations
+
+import pytest
+
+from portchain.chain.rules import iptables, walk
+from portchain.chain.rules.model import Packet
+
+HEAD = "*{}\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+LOCAL = ("127.0.0.1", "172.17.0.1", "::1")
+
+
+def met(rule: str, *, table: str = "filter", **words: object) -> str:
+    """How a packet ends at a single rule: ``[c:c]`` and what comes after ``-A OUTPUT``."""
+    fields = {"protocol": "tcp", "source": "127.0.0.1", "destination": "172.17.0.2", "port": 80, "outward": "docker0"}
+    packet = Packet(**{**fields, **words})
+    rules = iptables.parse(f"{HEAD.format(table)}[1:60] -A OUTPUT {rule}\nCOMMIT\n", packet.family)
+    assert rules.unknown == ()
+    return walk.hook(rules, packet, "output", LOCAL.__contains__).end
+
+
+@pytest.mark.parametrize(
+    ("rule", "end"),
+    [
+        ("-j DROP", "drop"),
+        ("-d 172.17.0.2/32 -j DROP", "drop"),
+        ("-d 172.17.0.0/16 -j DROP", "drop"),
+        ("! -d 172.17.0.0/16 -j DROP", "accept"),
+        ("! -d 10.0.0.0/8 -j DROP", "drop"),
+        ("-s 127.0.0.1/32 -o docker0 -j DROP", "drop"),
+        ("-o docker+ -j DROP", "drop"),
+        ("-o eth0 -j DROP", "accept"),
+        ("! -o eth0 -j DROP", "drop"),
+        ("-i docker0 -j DROP", "accept"),
+        ("-p udp -j DROP", "accept"),
+        ("! -p udp -j DROP", "drop"),
+        ("-p tcp -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable", "reject"),
+        ("-p tcp -m tcp ! --dport 80 -j DROP", "accept"),
+        ("-p tcp -m tcp --dport 70:90 -j DROP", "drop"),
+        ("-p tcp -m tcp --dport 81: -j DROP", "accept"),
+        ("-p tcp -m tcp --sport 40000 -j DROP", "drop"),
+        ("-p tcp -m multiport --dports 22,79:81 -j DROP", "drop"),
+        ("-p tcp -m multiport --ports 40000 -j DROP", "drop"),
+        ("-m addrtype --dst-type LOCAL -j DROP", "accept"),
+        ("-m addrtype ! --dst-type LOCAL -j DROP", "drop"),
+        ("-m addrtype --src-type LOCAL -j DROP", "drop"),
+        ("-m addrtype --dst-type UNICAST -j DROP", "drop"),
+        ("-m conntrack --ctstate RELATED,ESTABLISHED -j DROP", "accept"),
+        ("-m conntrack --ctstate NEW -j DROP", "drop"),
+        ("-m conntrack ! --ctstate ESTABLISHED -j DROP", "drop"),
+        ("-m state --state NEW -j DROP", "drop"),
+        ("-m iprange --dst-range 172.17.0.1-172.17.0.9 -j DROP", "drop"),
+        ('-m comment --comment "do -j not ! break" -j DROP', "drop"),
+        ("-m mark --mark 0x1/0x1 -j DROP", "accept"),
+        ("-j LOG --log-prefix x", "accept"),
+        ("-j RETURN", "accept"),
+        ("-m limit --limit 1/sec -j DROP", "accept"),
+    ],
+)
+def test_conditions(rule: str, end: str) -> None:
+    assert met(rule) == end
+
+
+def test_ipv6() -> None:
+    words = {"source": "::1", "destination": "fd00::2"}
+    assert met("-d fd00::/8 -j DROP", **words) == "drop"
+    assert met("-d fe80::/10 -j DROP", **words) == "accept"
+
+
+@pytest.mark.parametrize(
+    ("target", "family", "leads_to"),
+    [
+        ("DNAT --to-destination 172.17.0.2:80", "ip", ("172.17.0.2", 80)),
+        ("DNAT --to-destination 172.17.0.2", "ip", ("172.17.0.2", 8080)),
+        ("DNAT --to-destination :81", "ip", ("127.0.0.1", 81)),
+        ("DNAT --to-destination 172.17.0.2-172.17.0.9:80-90", "ip", ("172.17.0.2", 80)),
+        ("DNAT --to-destination 172.17.0.2:80 --random --persistent", "ip", ("172.17.0.2", 80)),
+        ("REDIRECT --to-ports 81", "ip", ("127.0.0.1", 81)),
+        ("DNAT --to-destination [fd00::2]:80", "ip6", ("fd00::2", 80)),
+        ("DNAT --to-destination fd00::2", "ip6", ("fd00::2", 8080)),
+    ],
+)
+def test_translations(target: str, family: str, leads_to: tuple[str, int]) -> None:
+    rules = iptables.parse(f"{HEAD.format('nat')}-A OUTPUT -p tcp -j {target}\nCOMMIT\n", family)
+    own = "::1" if family == "ip6" else "127.0.0.1"
+    found = walk.hook(rules, Packet("tcp", own, own, 8080), "output", LOCAL.__contains__)
+    assert (found.packet.destination, found.packet.port) == leads_to
+    assert found.translation
+
+
+CHAINS = """\
+*filter
+:OUTPUT DROP [0:0]
+:ONE - [0:0]
+:TWO - [0:0]
+-A OUTPUT -p tcp -m tcp --dport 1 -j ONE
+-A OUTPUT -p tcp -m tcp --dport 2 -g ONE
+-A OUTPUT -p tcp -m tcp --dport 3 -j ONE
+-A OUTPUT -p tcp -m tcp --dport 1:3 -j ACCEPT
+-A ONE -p tcp -m tcp --dport 3 -j TWO
+-A ONE -p tcp -m tcp --dport 1 -j RETURN
+-A TWO -j TWO
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(("port", "end"), [(1, "accept"), (2, "drop"), (3, "accept"), (4, "drop")])
+def test_jump_goto_return_policy_and_a_chain_that_jumps_to_itself(port: int, end: str) -> None:
+    found = walk.hook(iptables.parse(CHAINS), Packet("tcp", "10.0.0.1", "10.0.0.2", port), "output", lambda _: False)
+    assert found.end == end
+    if end == "drop":
+        assert found.by
+        assert (found.by.chain, found.by.text) == ("OUTPUT", "")
+
+
+def test_odd_lines_are_told_and_no_error() -> None:
+    odd = ("-A OUTPUT -d nonsense -j DROP", "what", "[x:y] -A OUTPUT -j DROP", "-A OUTPUT -j NFQUEUE")
+    found = iptables.parse("\n".join(["*filter", ":OUTPUT ACCEPT [0:0]", *odd, "COMMIT"]))
+    assert len(found.unknown) == len(odd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .model import HostForward
@@ -84,6 +84,10 @@ class Trace:
     time: float
     chains: tuple[Chain, ...]
     verdict: Verdict | None = None
+
+    def with_chains(self, chains: tuple[Chain, ...]) -> Trace:
+        """The same of other chains, the verdict theirs."""
+        return replace(self, chains=chains, verdict=next((one.verdict for one in chains if one.verdict), None))
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""

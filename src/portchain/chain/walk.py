@@ -38,9 +38,8 @@ def trace_all(machine: Machine) -> tuple[Trace, ...]:
 
 
 def _trace(machine: Machine, asked: str, chains: tuple[Chain, ...]) -> Trace:
-    verdict = next((one.verdict for one in chains if one.verdict), None)
     when = machine.guest.time if machine.guest else time.time()
-    return Trace(machine.host.guest, asked, when, chains, verdict)
+    return Trace(machine.host.guest, asked, when, ()).with_chains(chains)
 
 
 def walk(machine: Machine, forward: HostForward) -> Chain:

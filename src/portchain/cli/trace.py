@@ -7,6 +7,7 @@ import json
 import time
 
 from ..chain.look import Session
+from ..chain.prober import probe
 from ..chain.query import Query
 from ..chain.trace import Trace
 from ..chain.tracing import trace_machine, trace_port
@@ -25,6 +26,9 @@ def run(options: argparse.Namespace) -> int:
         else:
             machine, all_of_them = trace_machine(session)
             found = whole(guest, all_of_them)
+        if options.probe:
+            chains = tuple(probe(session, one) if one.target else one for one in found.chains)
+            found = found.with_chains(chains)
     form = "json" if options.json else options.format
     if form == "json":
         print(json.dumps(found.as_dict(), indent=2))
@@ -45,9 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
 def whole(guest: str, traces: tuple[Trace, ...]) -> Trace:
     """All traces as one."""
-    verdict = next((one.verdict for one in traces if one.verdict), None)
-    chains = tuple(chain for one in traces for chain in one.chains)
-    return Trace(guest, "*", traces[0].time if traces else time.time(), chains, verdict)
+    seen = traces[0].time if traces else time.time()
+    return Trace(guest, "*", seen, ()).with_chains(tuple(chain for one in traces for chain in one.chains))
 
 
 def query(text: str) -> Query:
@@ -62,7 +65,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """The words after ``portchain trace``."""
     port = "8080, 53/udp, 127.0.0.1:8080, [::1]:8080; every forwarded port by default"
     command.add_argument("port", nargs="?", type=query, metavar="PORT", help=port)
-    command.add_argument("--probe", action="store_true", help="send one connection or datagram, and time it at each hop")
+    command.add_argument("--probe", action="store_true", help="send one connection, and time it at each hop")
     command.add_argument("--format", choices=FORMATS, default="text", help="default: text")
 
 

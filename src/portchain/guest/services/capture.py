@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any
 
 from . import spaces
+from .spaces import conntrack
 
 _ETH_P_ALL = 3
 _SO_TIMESTAMPNS = 35
 _OUTGOING = 4
 _MOST_INTERFACES = 8
 _MOST_PACKETS = 2000
+_MOST_TRACKED = 100
 _SNAP = 128  # bytes of a packet that are read
 _BUFFER = 1 << 20  # bytes
 _LINGER = 0.002  # seconds in which what has passed is on its way to us
@@ -44,7 +46,10 @@ class Capture:
         return {"counters": counters()}
 
     def caught(self, request: Told) -> Told:
-        """End: the packets to and from ``port``, and the nat counters. Interfaces have the numbers of the request."""
+        """End: the packets to and from ``port``, conntrack's lines on it, and the nat counters.
+
+        Interfaces have the numbers of the request.
+        """
         time.sleep(_LINGER)
         wanted = int(request["port"])
         packets = [
@@ -54,7 +59,9 @@ class Capture:
             if wanted in (packet["port"], packet["source_port"]) or packet["protocol"] == "icmp"
         ]
         self.close()
-        return {"packets": sorted(packets, key=lambda one: one["time"])[:_MOST_PACKETS], "counters": counters()}
+        tracked = [line for line in conntrack().splitlines() if f"sport={wanted} " in line][-_MOST_TRACKED:]
+        packets.sort(key=lambda one: int(one["time"]))
+        return {"packets": packets[:_MOST_PACKETS], "conntrack": "\n".join(tracked), "counters": counters()}
 
     def close(self) -> None:
         """Listen no more."""

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .. import health
@@ -31,8 +30,6 @@ IDLE_SECONDS = 120.0
 MAX_REQUEST = 1 << 16  # bytes
 _MOST_CONTAINERS = 200
 _AT_ONCE = 4
-_CONNTRACK = Path("/proc/net/nf_conntrack")
-_MAX_CONNTRACK = 1 << 18  # bytes
 
 Told = dict[str, Any]
 
@@ -69,7 +66,7 @@ class Evidence:
             told["space"] = spaces.own(problems)
             told["containers"], told["networks"] = containers.result(), networks.result()
             told["services"] = services.result()
-        told["conntrack"] = conntrack()
+        told["conntrack"] = spaces.conntrack()
         _add_holders([told["space"]])
         return told
 
@@ -118,15 +115,6 @@ def _add_holders(looked_at: list[Told]) -> None:
     found = spaces.holders(one["inode"] for one in sockets)
     for one in sockets:
         one["processes"] = found.get(one["inode"], [])
-
-
-def conntrack() -> str:
-    """The connections that the guest's own namespace tracks, as the kernel lists them; cut where there are many."""
-    try:
-        with _CONNTRACK.open("rb") as file:
-            return file.read(_MAX_CONNTRACK).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def main() -> int:

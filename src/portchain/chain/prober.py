@@ -19,6 +19,7 @@ from .trace import Chain
 
 CONNECT_SECONDS = 0.5
 ANSWER_SECONDS = 0.3
+_DATAGRAM = b"\n"
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -120,14 +121,14 @@ def _answer(sock: socket.socket) -> tuple[str, int]:
 
 
 def _datagram(listen: Endpoint) -> Client:
-    """Send an empty datagram and wait for an answer."""
+    """Send a datagram of one byte, which a server may answer or not, and wait for a moment."""
     sock, place = _client(listen, socket.SOCK_DGRAM)
     with sock:
         sock.settimeout(ANSWER_SECONDS)
         began = time.time_ns()
         try:
             sock.connect(place)
-            sock.send(b"")
+            sock.send(_DATAGRAM)
             sent = time.time_ns()
             source = sock.getsockname()[1]
             answer, size = "end", len(sock.recv(65536))

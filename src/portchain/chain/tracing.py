@@ -9,6 +9,7 @@ from typing import TypeVar
 from .look import Session, behind, everything
 from .model import Machine
 from .query import Query
+from .read_guest import guarded
 from .trace import Trace, Verdict
 from .walk import trace, trace_all
 
@@ -23,7 +24,7 @@ def trace_port(session: Session, query: Query) -> tuple[Machine, Trace]:
 
     def look() -> tuple[Machine, Trace]:
         machine = session.look([query.port], behind(query))
-        return machine, trace(machine, query)
+        return machine, guarded(lambda seen: trace(seen, query), machine, "network")
 
     return _twice(look, lambda found: [found[1].verdict])
 
@@ -33,7 +34,7 @@ def trace_machine(session: Session) -> tuple[Machine, tuple[Trace, ...]]:
 
     def look() -> tuple[Machine, tuple[Trace, ...]]:
         machine = session.look(choose=everything)
-        return machine, trace_all(machine)
+        return machine, guarded(trace_all, machine, "network")
 
     return _twice(look, lambda found: [one.verdict for one in found[1]])
 

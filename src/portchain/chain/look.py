@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +81,36 @@ class Session:
 
     def ask(self, what: str, **words: Any) -> dict[str, Any]:
         """The answer to one request; raise EvidenceError."""
+        self._send(what, **words)
+        return self._answer()
+
+    def _send(self, what: str, **words: Any) -> None:
         try:
-            sock = self._sock = self._sock or self._connect()
-            sock.sendall(json.dumps({"do": what, **words}).encode() + b"\n")
-            found = json.loads(self._line(sock))
-        except (OSError, ValueError) as error:
-            self.close()
-            reason = str(error) or type(error).__name__
-            raise EvidenceError(
-                f"guest {self._name}: it does not tell of its network ({reason}); portchain status --guest {self._name}"
-            ) from None
+            if self._sock and _readable(self._sock):  # nothing was asked: it was closed
+                self.close()
+            self._sock = self._sock or self._connect()
+            self._sock.sendall(json.dumps({"do": what, **words}).encode() + b"\n")
+        except OSError as error:
+            raise self._silent(error) from None
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            if self._sock is None:
+                raise OSError("it was not asked")
+            found = json.loads(self._line(self._sock))
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._silent(error) from None
         if not isinstance(found, dict) or "error" in found:
             raise EvidenceError(str(found["error"] if isinstance(found, dict) else found)[:300])
         return found
+
+    def _silent(self, error: Exception) -> EvidenceError:
+        """End the connection; the next request makes a new one."""
+        self.close()
+        reason = str(error) or type(error).__name__
+        return EvidenceError(
+            f"guest {self._name}: it does not tell of its network ({reason}); portchain status --guest {self._name}"
+        )
 
     def _connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
@@ -115,22 +134,32 @@ class Session:
 
     def look(self, ports: Collection[int] = (), choose: Choose = everything) -> Machine:
         """The machine now, with ``ports`` of the host besides those that are forwarded, and what `choose` chooses."""
-        outside = host(self._name, ports)
-        if outside.guest_state != "running":
+        if (state := manage.status(self._name).state) != "running":
             self.close()
-            return Machine(outside, None, f"guest {self._name} is {outside.guest_state}")
+            return Machine(host(self._name, ports), None, f"guest {self._name} is {state}")
         try:
-            seen = self._guest()
-            chosen = list(choose(Machine(outside, seen)))
-            if chosen:
-                told = self.ask("inside", containers=chosen)
-                seen = guarded(lambda one: inside(seen, one), told, "containers")
+            self._send("look")
+        except EvidenceError as error:
+            return Machine(host(self._name, ports), None, str(error))
+        outside = host(self._name, ports)  # while the guest is looking
+        try:
+            seen = guarded(guest, self._answer(), "network")
         except EvidenceError as error:
             return Machine(outside, None, str(error))
-        return Machine(outside, seen)
+        return Machine(outside, self._looked_into(seen, choose(Machine(outside, seen))))
 
-    def _guest(self) -> Guest:
-        return guarded(guest, self.ask("look"), "network")
+    def _looked_into(self, seen: Guest, chosen: Collection[str]) -> Guest:
+        if not chosen:
+            return seen
+        try:
+            told = self.ask("inside", containers=list(chosen))
+            return guarded(lambda one: inside(seen, one), told, "containers")
+        except EvidenceError as error:
+            return replace(seen, problems=(*seen.problems, str(error)))
+
+
+def _readable(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def look(name: str, ports: Collection[int] = (), choose: Choose = everything) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import re
+import os
 import socket
 import struct
 from collections.abc import Collection
@@ -17,7 +17,6 @@ from ..mapping.forward import Endpoint
 
 _HELD = {"tcp": ("0A",), "udp": ("07", "01")}  # states; a udp socket holds its port while it is connected too
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
 
 
 @dataclass(frozen=True, order=True)
@@ -107,10 +106,13 @@ def processes(inodes: Collection[int], proc: Path = Path("/proc")) -> dict[int, 
 def _inodes(folder: Path) -> set[int]:
     """The sockets that a process holds; none where it has ended or is another user's."""
     found: set[int] = set()
+    descriptors = f"{folder}/fd/"
     with contextlib.suppress(OSError):
-        for descriptor in (folder / "fd").iterdir():
+        for descriptor in os.listdir(descriptors):  # noqa: PTH208 — pathlib takes three times as long
             with contextlib.suppress(OSError):
-                found |= {int(inode) for inode in _SOCKET_LINK.findall(str(descriptor.readlink()))}
+                link = os.readlink(descriptors + descriptor)  # noqa: PTH115
+                if link.startswith("socket:["):
+                    found.add(int(link[8:-1]))
     return found
 
 

@@ -207,7 +207,9 @@ def _listeners(forwarder: Forwarder | None, asked: Collection[Endpoint]) -> tupl
     ports = {(one.protocol, one.port) for one in (*asked, *(forward.listen for forward in forwards))}
     found = {inode: at for inode, at in sockets.listening().items() if (at.protocol, at.port) in ports}
     at_issue = {inode for inode, at in found.items() if not asked or any(clash(at, one) for one in asked)}
-    held = sockets.processes(at_issue)
+    own = (forwarder.pid, forwarder.channel_pid) if forwarder else ()
+    held = sockets.processes(at_issue, pids=own)
+    held |= sockets.processes(at_issue - held.keys())  # which takes long: all processes are gone through
     return tuple(
         Listener(at, tuple(_named(one, forwarder) for one in held.get(inode, ())), inode)
         for inode, at in sorted(found.items())

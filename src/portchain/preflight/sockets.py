@@ -94,10 +94,13 @@ def holders(wanted: Collection[Endpoint], proc: Path = Path("/proc")) -> dict[En
     }
 
 
-def processes(inodes: Collection[int], proc: Path = Path("/proc")) -> dict[int, list[Process]]:
-    """The processes that may be seen holding each of the sockets."""
+def processes(
+    inodes: Collection[int], proc: Path = Path("/proc"), pids: Collection[int] | None = None
+) -> dict[int, list[Process]]:
+    """The processes, of all or of ``pids``, that may be seen holding each of the sockets."""
     wanted, found = set(inodes), dict[int, list[Process]]()
-    for folder in proc.glob("[0-9]*") if wanted else ():
+    folders = proc.glob("[0-9]*") if pids is None else [proc / str(pid) for pid in pids]
+    for folder in folders if wanted else ():
         for inode in _inodes(folder) & wanted:
             found.setdefault(inode, []).append(Process(int(folder.name), _command(folder)))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ..mapping.forward import Endpoint
 from .rules.model import RuleSet
@@ -107,11 +108,11 @@ class Space:
 
     def route(self, address: str) -> Route | None:
         """The route to an address: own addresses first, then the longest prefix, then the least metric."""
-        wanted = ipaddress.ip_address(address)
-        found = [r for r in self.routes if wanted in ipaddress.ip_network(r.destination)]
+        wanted = _address(address)
+        found = [one for one in self.routes if wanted in _network(one.destination)]
         return min(
             found,
-            key=lambda r: (r.kind != "local", -ipaddress.ip_network(r.destination).prefixlen, r.metric),
+            key=lambda one: (one.kind != "local", -_network(one.destination).prefixlen, one.metric),
             default=None,
         )
 
@@ -124,6 +125,10 @@ class Space:
             if (one.at.protocol, one.at.port) == (at.protocol, at.port) and _takes(one.at.address, at.address, family)
         ]
         return sorted(found, key=lambda one: one.at.address in ("", "0.0.0.0", "::"))
+
+
+_address = lru_cache(ipaddress.ip_address)
+_network = lru_cache(ipaddress.ip_network)
 
 
 def _takes(listening: str, address: str, family: int) -> bool:

@@ -7,11 +7,13 @@ import json
 import time
 
 from ..chain.look import Session
+from ..chain.model import Machine
 from ..chain.prober import probe
 from ..chain.query import Query
+from ..chain.read_guest import EvidenceError
 from ..chain.trace import Trace
 from ..chain.tracing import trace_machine, trace_port
-from .common import DEFAULT_GUEST, Command, chosen
+from .common import DEFAULT_GUEST, Command, CommandError, chosen
 
 FORMATS = ("text", "json", "mermaid", "svg")
 
@@ -20,15 +22,10 @@ def run(options: argparse.Namespace) -> int:
     """Walk the chain from a port of the host, hop by hop, and say what is broken."""
     guest = options.guest or DEFAULT_GUEST
     chosen(guest)
-    with Session(guest) as session:
-        if options.port:
-            machine, found = trace_port(session, options.port)
-        else:
-            machine, all_of_them = trace_machine(session)
-            found = whole(guest, all_of_them)
-        if options.probe:
-            chains = tuple(probe(session, one) if one.target else one for one in found.chains)
-            found = found.with_chains(chains)
+    try:
+        machine, found = look(guest, options.port, options.probe)
+    except EvidenceError as error:
+        raise CommandError(str(error)) from None
     form = "json" if options.json else options.format
     if form == "json":
         print(json.dumps(found.as_dict(), indent=2))
@@ -45,6 +42,19 @@ def run(options: argparse.Namespace) -> int:
 
         terminal.show(found)
     return 1 if found.verdict else 0
+
+
+def look(guest: str, port: Query | None, probed: bool) -> tuple[Machine, Trace]:
+    """The machine and its traces; raise EvidenceError."""
+    with Session(guest) as session:
+        if port:
+            machine, found = trace_port(session, port)
+        else:
+            machine, traces = trace_machine(session)
+            found = whole(guest, traces)
+        if probed:
+            found = found.with_chains(tuple(probe(session, one) if one.target else one for one in found.chains))
+    return machine, found
 
 
 def whole(guest: str, traces: tuple[Trace, ...]) -> Trace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from . import matches
 from .model import Chain, Match, Matches, Rule, RuleSet, Target
@@ -31,6 +32,7 @@ _PASSING = {
 }
 _TARGET_OPTIONS = ("--to-destination", "--to-source", "--to-ports")
 _MAX_LINES = 200_000
+_MOST_MATCHES = 20_000
 # Modules all of whose tests are known, but for options that are told by name.
 _MODULES = {"tcp", "udp", "comment", "addrtype", "conntrack", "state", "multiport", "mark", "iprange"}
 # Options of targets, and words for people.
@@ -143,6 +145,7 @@ def _translated(target: Target, value: str) -> Target:
     return replace(target, address=address.partition("-")[0], port=int(port or 0))
 
 
+@lru_cache(_MOST_MATCHES)
 def _match(option: str, value: str, negated: bool) -> Match | None:
     """The test of an option; None for one that says nothing by itself."""
     text = f"{'! ' if negated else ''}{option} {value}".rstrip()

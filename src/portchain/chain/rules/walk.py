@@ -97,13 +97,15 @@ class _Walk:
         return "return", None
 
     def _matches(self, rule: Rule) -> bool:
-        found = [one.test(self.packet, self._local) for one in rule.matches]
-        if False in found:
-            return False
-        if None in found:
+        unsure = False
+        for one in rule.matches:
+            found = one.test(self.packet, self._local)
+            if found is False:
+                return False
+            unsure |= found is None
+        if unsure:
             self.unsure.append(rule)
-            return False
-        return True
+        return not unsure
 
     def _act(self, rule: Rule, depth: int) -> tuple[str, Rule | None]:
         kind = rule.target.kind

@@ -36,9 +36,9 @@ def probe(session: Session, chain: Chain) -> Chain:
     listen = Endpoint.parse(chain.listen, chain.protocol)
     places = watched(chain)
     interfaces = [{"pid": one.pid, "name": one.name} for one in places]
-    before = session.ask("watch", interfaces=interfaces)
+    before = session.ask("watch", interfaces=interfaces, port=port(chain))
     client = _datagram(listen) if chain.protocol == "udp" else _connection(listen)
-    after = session.ask("caught", port=port(chain))
+    after = session.ask("caught")
     seen: Seen = guarded(lambda told: read_seen(told, str(before["counters"])), after, "packets")
     return add(chain, client, seen, [one.name for one in places])
 

@@ -101,12 +101,12 @@ def processes(
     wanted, found = set(inodes), dict[int, list[Process]]()
     folders = proc.glob("[0-9]*") if pids is None else [proc / str(pid) for pid in pids]
     for folder in folders if wanted else ():
-        for inode in _inodes(folder) & wanted:
+        for inode in inodes_of(folder) & wanted:
             found.setdefault(inode, []).append(Process(int(folder.name), _command(folder)))
     return found
 
 
-def _inodes(folder: Path) -> set[int]:
+def inodes_of(folder: Path) -> set[int]:
     """The sockets that a process holds; none where it has ended or is another user's."""
     found: set[int] = set()
     descriptors = f"{folder}/fd/"

@@ -18,13 +18,16 @@ _SECONDS = 30
 Ask = Callable[..., Any]
 
 
-def ask(method: str, url: str, payload: object = None) -> Any:
-    """The engine's answer, parsed; raise RequestError with the engine's own status and message, or 503."""
+def ask(method: str, url: str, payload: object = None, seconds: float = _SECONDS) -> Any:
+    """The engine's answer, parsed; raise RequestError with the engine's own status and message, or 503.
+
+    503 is also what an engine gets that says nothing for ``seconds``.
+    """
     body = b"" if payload is None else json.dumps(payload).encode()
     fields = (("Host", "docker"), ("Content-Type", "application/json"), ("Content-Length", str(len(body))))
     try:
         with socket.socket(socket.AF_UNIX) as engine:
-            engine.settimeout(_SECONDS)
+            engine.settimeout(seconds)
             engine.connect(ENGINE)
             engine.sendall(http1.render(f"{method} {url} HTTP/1.0", fields) + body)
             received = bytearray(engine.makefile("rb").read())

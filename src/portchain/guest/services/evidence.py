@@ -1,7 +1,8 @@
 """What the guest tells of each hop: run for each connection to evidence.sock.
 
 A JSON request a line, a JSON answer a line: ``{"do": "look"}``, ``{"do": "inside", "containers": [ID, …]}``,
-``{"do": "watch", …}`` and ``{"do": "caught"}`` as `capture` has them.
+``{"do": "ping"}``, and ``{"do": "watch", …}`` and ``{"do": "caught"}`` as `capture` has them. An answer to what is no
+request, or cannot be done, has ``error``. The connection ends with the client, or when that says nothing for long.
 
 Usage: python3 -m portchain.guest.services.evidence < REQUESTS > ANSWERS
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -30,6 +32,7 @@ IDLE_SECONDS = 120.0
 MAX_REQUEST = 1 << 16  # bytes
 _MOST_CONTAINERS = 200
 _AT_ONCE = 4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 Told = dict[str, Any]
 
@@ -40,6 +43,7 @@ class Evidence:
     def __init__(self) -> None:
         self._capture = Capture()
         self._requests: dict[str, Callable[[Told], Told]] = {
+            "ping": lambda _request: {},
             "look": self._look,
             "inside": self._inside,
             "watch": self._capture.watch,
@@ -51,10 +55,10 @@ class Evidence:
         try:
             request = json.loads(line)
             return self._requests[request["do"]](request)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             return {"error": f"guest: not a request: {error!r}"[:300]}
-        except (OSError, RequestError) as error:
-            return {"error": f"guest: {error}"}
+        except OSError as error:
+            return {"error": f"guest: {error}"[:300]}
 
     def _look(self, _request: Told) -> Told:
         problems: list[str] = []
@@ -81,7 +85,7 @@ class Evidence:
 
 def _of_engine(url: str, problems: list[str]) -> Any:
     try:
-        return ask("GET", url)
+        return ask("GET", url, seconds=spaces.SECONDS)
     except RequestError as error:
         problems.append(str(error))
         return []
@@ -101,7 +105,9 @@ def _container(name: str, problems: list[str]) -> Told:
     """``inspect`` as the engine has it, and ``space``, its network namespace where it runs in one of its own."""
     found: Told = {}
     try:
-        found["inspect"] = ask("GET", f"/containers/{name}/json")
+        if not _NAME.fullmatch(name):
+            raise OSError("no name that a container can have")
+        found["inspect"] = ask("GET", f"/containers/{name}/json", seconds=spaces.SECONDS)
         pid = int(found["inspect"]["State"]["Pid"])
         if pid and found["inspect"]["HostConfig"]["NetworkMode"] != "host":
             found["space"] = spaces.of_process(pid, problems)
@@ -118,19 +124,35 @@ def _add_holders(looked_at: list[Told]) -> None:
 
 
 def main() -> int:
-    """Answer until the client goes, or says nothing for long."""
+    """Answer until the client goes, or says nothing for long, or does not read."""
     evidence = Evidence()
-    source, target = sys.stdin.fileno(), sys.stdout.buffer
+    source, target = sys.stdin.fileno(), sys.stdout.fileno()
     waiting = b""
-    while select.select([source], [], [], IDLE_SECONDS)[0]:
+    while len(waiting) <= MAX_REQUEST and select.select([source], [], [], IDLE_SECONDS)[0]:
         data = os.read(source, MAX_REQUEST)
-        if not data or len(waiting) > MAX_REQUEST:
+        if not data:
             break
         *lines, waiting = (waiting + data).split(b"\n")
         for line in lines:
-            target.write(json.dumps(evidence.answer(line), separators=(",", ":")).encode() + b"\n")
-            target.flush()
+            answer = json.dumps(evidence.answer(line), separators=(",", ":")).encode() + b"\n"
+            if not _written(target, memoryview(answer)):
+                return 0
     return 0
+
+
+def _written(target: int, data: memoryview) -> bool:
+    """Whether all of it could be written: not where the client is gone, or does not read for long."""
+    os.set_blocking(target, False)
+    try:
+        while data:
+            if not select.select([], [target], [], IDLE_SECONDS)[1]:
+                return False
+            data = data[os.write(target, data) :]
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    finally:
+        os.set_blocking(target, True)
+    return True
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...preflight.sockets import inodes_of
+
 _CONTAINER = re.compile(r"/docker[/-]([0-9a-f]{64})")
-_SOCKET = re.compile(r"socket:\[(\d+)]")
 _PROC = Path("/proc")
 
 # sock_diag(7)
@@ -137,14 +138,4 @@ class HostNetwork:
             with contextlib.suppress(OSError):  # it ended meanwhile
                 container = container_of((process / "cgroup").read_text())
                 if container and os.path.samestat((process / "ns/net").stat(), own):
-                    yield from ((inode, container) for inode in _sockets(process) & inodes)
-
-
-def _sockets(process: Path) -> set[int]:
-    found: set[int] = set()
-    for entry in (process / "fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            match = _SOCKET.fullmatch(str(entry.readlink()))
-            if match:
-                found.add(int(match[1]))
-    return found
+                    yield from ((inode, container) for inode in inodes_of(process) & inodes)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...preflight.sockets import inodes_of
 from .. import kernel
 from .host_network import listeners
 
 SECONDS = 5.0
-_SOCKET = re.compile(r"socket:\[(\d+)]")
+MAX_OUTPUT = 16 << 20  # bytes
 _PROC = Path("/proc")
 _CONNTRACK = Path("/proc/net/nf_conntrack")
 _MAX_CONNTRACK = 1 << 18  # bytes
+_MOST_LISTENERS = 10_000
 _COMMANDS = {
     "links": ("ip", "-json", "-details", "-statistics", "address"),
     "routes": ("ip", "-json", "route", "show", "table", "all"),
@@ -30,6 +32,8 @@ _SYSCTLS = {"ip_forward": "net/ipv4/ip_forward", "route_localnet": "net/ipv4/con
 
 Told = dict[str, Any]
 T = TypeVar("T")
+# By name; in place of a process, why there is none.
+_Running = dict[str, "subprocess.Popen[bytes] | str"]
 
 
 def own(problems: list[str]) -> Told:
@@ -45,7 +49,7 @@ def of_process(pid: int, problems: list[str]) -> Told:
 def within(pid: int, work: Callable[[], T]) -> T:
     """Do ``work`` in the network namespace of a process, in a thread of its own; raise OSError."""
     found: list[T] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def run() -> None:
         try:
@@ -66,38 +70,58 @@ def within(pid: int, work: Callable[[], T]) -> T:
     return found[0]
 
 
-def _look(commands: dict[str, tuple[str, ...]], problems: list[str]) -> Told:
-    running = {name: _start(command) for name, command in commands.items()}
+def _look(commands: Mapping[str, tuple[str, ...]], problems: list[str]) -> Told:
+    running = _start(commands)
     told: Told = {"inode": (_PROC / "thread-self/ns/net").stat().st_ino}
     told["sysctls"] = {name: _read(_PROC / "sys" / path) for name, path in _SYSCTLS.items()}
     try:
-        told["listeners"] = [one._asdict() for one in listeners()]
+        told["listeners"] = [one._asdict() for one in listeners()[:_MOST_LISTENERS]]
     except OSError as error:
         problems.append(str(error))
+    return told | _end(running, problems)
+
+
+def printed(commands: Mapping[str, tuple[str, ...]], problems: list[str]) -> dict[str, str]:
+    """What each of the commands prints, all run at the same time; nothing, and a problem, of one that cannot be run."""
+    return _end(_start(commands), problems)
+
+
+def _start(commands: Mapping[str, tuple[str, ...]]) -> _Running:
+    running: _Running = {}
+    for name, command in commands.items():
+        try:
+            running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            running[name] = f"guest: {command[0]} cannot be run: {error.strerror}"
+    return running
+
+
+def _end(running: _Running, problems: list[str]) -> dict[str, str]:
+    """Read them, all for at most SECONDS."""
+    found = dict.fromkeys(running, "")
+    end = time.monotonic() + SECONDS
     for name, process in running.items():
-        told[name] = _end(commands[name], process, problems)
-    return told
-
-
-def _start(command: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
-    try:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        return None
-
-
-def _end(command: tuple[str, ...], process: subprocess.Popen[bytes] | None, problems: list[str]) -> str:
-    if process is None:
-        problems.append(f"guest: no program {command[0]}")
-        return ""
-    try:
-        out, _ = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        problems.append(f"guest: {' '.join(command)}: no end after {SECONDS:.0f} s")
-        return ""
-    return out.decode(errors="replace")
+        if isinstance(process, str):
+            problems.append(process)
+            continue
+        assert isinstance(process.args, tuple)
+        command = f"guest: {' '.join(process.args)}"
+        try:
+            out, _ = process.communicate(timeout=max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            problems.append(f"{command}: no end after {SECONDS:.0f} s")
+            continue
+        if process.returncode:
+            problems.append(f"{command}: exit status {process.returncode}")
+        elif len(out) > MAX_OUTPUT:
+            problems.append(f"{command}: more than {MAX_OUTPUT >> 20} MiB")
+        else:
+            found[name] = out.decode(errors="replace")
+    return found
 
 
 def _read(path: Path) -> str:
@@ -111,15 +135,11 @@ def holders(inodes: Iterable[int]) -> dict[int, list[Told]]:
     """The processes, ``pid`` and ``command`` each, that hold each of the sockets."""
     wanted, found = set(inodes), dict[int, list[Told]]()
     for process in _PROC.glob("[0-9]*") if wanted else ():
-        try:
-            links = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
-            held = {int(match[1]) for link in links if (match := _SOCKET.fullmatch(link))} & wanted
-            if held:
-                one = {"pid": int(process.name), "command": (process / "comm").read_text().strip()}
-                for inode in held:
-                    found.setdefault(inode, []).append(one)
-        except OSError:
-            continue  # it ended meanwhile
+        held = inodes_of(process) & wanted
+        if held:
+            one = {"pid": int(process.name), "command": _read(process / "comm") or "?"}
+            for inode in held:
+                found.setdefault(inode, []).append(one)
     return found
 
 

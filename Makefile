@@ -28,7 +28,7 @@ NAME ?= default
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down clean test lint sanity unit integration scenario bench bench-engine bench-ports soak lock
+.PHONY: help setup up down clean test lint sanity unit integration scenario bench bench-engine bench-ports bench-trace soak lock
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ clean: down ## Take down, and remove the images, the environment and everything 
 
 test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sudo without a password)
 	scripts/run-stages $(RESULTS) lint sanity unit integration \
-		scenario-default scenario-side_by_side scenario-clients scenario-ports scenario-services
+		scenario-default scenario-side_by_side scenario-clients scenario-ports scenario-services scenario-trace
 
 lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
 	ruff check . $(call scripts_of,python3)
@@ -86,6 +86,9 @@ bench-engine: $(STAMPS)-test $(COLLECTIONS) ## Measure docker save and load thro
 
 bench-ports: $(STAMPS)-test $(COLLECTIONS) ## Measure up to a thousand published ports and ten thousand forwards (root)
 	$(call at_probes,many_ports.py ports)
+
+bench-trace: $(STAMPS)-test $(COLLECTIONS) ## Measure a trace, a probe and a report among 500 published ports (root)
+	$(call at_probes,trace.py ports)
 
 soak: $(STAMPS)-test $(COLLECTIONS) ## Start and kill containers N times: nothing late, held, left or grown (root)
 	$(call at_probes,soak.py ports $(N))

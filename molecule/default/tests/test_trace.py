@@ -13,6 +13,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from portchain.chain.look import Session
+from portchain.chain.prober import probe
+from portchain.chain.query import Query
+from portchain.chain.tracing import trace_port
+
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/trace.schema.json").read_text())
 PORTS = [8080, 49671, 49672, 49673, 49674, 49675]
 KINDS = [
@@ -29,6 +34,7 @@ KINDS = [
 # Docs/trace.md says it: what a client measures and what the hops add up to differ at most so many times.
 FACTOR = 3.0
 RUNS = 9
+TIMED = 5
 
 
 def trace(guest: str, *options: str) -> dict[str, Any]:
@@ -64,6 +70,17 @@ def test_a_chain_of_the_seed(port: int, guest_name: str, seed: dict[str, Any], r
     assert hops["container-socket"]["processes"]
 
 
+def test_a_probe_is_in_the_json(guest_name: str) -> None:
+    (chain,) = trace(guest_name, "--probe", "8080")["chains"]
+    assert [hop["kind"] for hop in chain["hops"] if hop["microseconds"] is not None] == [
+        "host-socket",
+        "forward",
+        "veth",
+        "container",
+        "container-socket",
+    ]
+
+
 def test_all_are_traced_without_a_port(guest_name: str) -> None:
     assert [one["listen"] for one in trace(guest_name)["chains"]] == [f":{port}" for port in PORTS]
 
@@ -81,12 +98,15 @@ def served(port: int) -> float:
 @pytest.mark.parametrize("port", PORTS)
 def test_the_hops_of_a_probe_add_up_to_what_a_client_measures(port: int, guest_name: str) -> None:
     sums = []
-    for _ in range(RUNS):
-        (chain,) = trace(guest_name, "--probe", str(port))["chains"]
-        times = [hop["microseconds"] for hop in chain["hops"] if hop["microseconds"] is not None]
-        assert len(times) >= 5
-        assert min(times) >= 0
-        assert all(hop["evidence"] for hop in chain["hops"] if hop["microseconds"] is not None)
-        sums.append(sum(times) + chain["probe"]["back"])
+    with Session(guest_name) as session:
+        for _ in range(RUNS):
+            (walked,) = trace_port(session, Query(port))[1].chains
+            chain = probe(session, walked)
+            times = [hop.microseconds for hop in chain.hops if hop.microseconds is not None]
+            assert len(times) == TIMED
+            assert min(times) >= 0
+            assert all(hop.evidence for hop in chain.hops if hop.microseconds is not None)
+            assert chain.probe
+            sums.append(sum(times) + chain.probe["back"])
     measured = statistics.median(served(port) for _ in range(RUNS)) * 1e6
     assert measured / FACTOR <= statistics.median(sums) <= measured * FACTOR

@@ -89,6 +89,9 @@ def _rule(table: str, line: str) -> tuple[Rule, list[str]]:
     for option, value, negated in _options(words[2:]):
         if option in ("-j", "-g"):
             target = _target(value, option)
+        elif option == "--set-xmark":
+            mark, _, mask = value.partition("/")
+            target = replace(target, mark=int(mark, 0), mask=int(mask or "0xffffffff", 0))
         elif option in _TARGET_OPTIONS:
             target = _translated(target, value)
         elif one := _match(option, value, negated):

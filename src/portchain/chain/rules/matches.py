@@ -118,7 +118,7 @@ def _kind(text: str, local: Local) -> str:
 
 
 def mark(words: str) -> Matches:
-    """``value[/mask]``: packets carry no mark that is known, so that none is taken to be 0."""
+    """``value[/mask]``."""
     value, _, mask = words.partition("/")
-    wanted = int(value, 0) & int(mask or "0xffffffff", 0)
-    return lambda _packet, _local: wanted == 0
+    wanted, bits = int(value, 0), int(mask or "0xffffffff", 0)
+    return lambda packet, _local: packet.mark & bits == wanted

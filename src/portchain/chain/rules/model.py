@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+# Chains of kind nat are walked at one place of a hook; their own priorities order them there.
+_PLACES = {"prerouting": -100, "input": 100, "forward": 0, "output": -100, "postrouting": 100}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Packet:
     outward: str = ""
     state: str = "NEW"
     translated: bool = False
+    mark: int = 0
 
     @property
     def family(self) -> str:
@@ -48,13 +51,16 @@ class Target:
     """What a rule does. ``kind`` is accept, drop, reject, return, jump, goto, dnat, snat, masquerade, redirect, none.
 
     ``none`` goes on with the next rule (a counter, a log). ``chain`` is where jump and goto lead; ``address`` and
-    ``port`` what dnat, snat or redirect put in place, empty and 0 where they leave it.
+    ``port`` what dnat, snat or redirect put in place, empty and 0 where they leave it. A packet's mark loses the bits
+    of ``mask``, those of ``mark`` are turned.
     """
 
     kind: str
     chain: str = ""
     address: str = ""
     port: int = 0
+    mark: int = 0
+    mask: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class RuleSet:
     def bases(self, family: str, hook: str) -> list[Chain]:
         """The base chains that a packet of ``family`` meets at a hook, in the order in which it meets them."""
         met = [c for c in self.chains if c.hook == hook and c.table.partition(" ")[0] in (family, "inet")]
-        return sorted(met, key=lambda c: c.priority)
+        return sorted(met, key=lambda c: (_PLACES[hook] if c.kind == "nat" else c.priority, c.priority))
 
     def joined(self, other: RuleSet) -> RuleSet:
         """Both."""

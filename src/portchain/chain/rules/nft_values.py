@@ -136,7 +136,7 @@ _KEYS: dict[tuple[str, str], Key] = {
     ("meta", "protocol"): lambda packet, _: packet.family,
     **dict.fromkeys((("meta", "iifname"), ("meta", "iif")), lambda packet, _: packet.inward),
     **dict.fromkeys((("meta", "oifname"), ("meta", "oif")), lambda packet, _: packet.outward),
-    ("meta", "mark"): lambda *_: 0,
+    ("meta", "mark"): lambda packet, _: packet.mark,
     ("ct", "mark"): lambda *_: 0,
     ("ct", "state"): _states,
     ("ct", "status"): lambda packet, _: {"dnat"} if packet.translated else set(),

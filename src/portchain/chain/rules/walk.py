@@ -22,6 +22,10 @@ class Device(Protocol):
     def device(self) -> str:
         """The name of the interface that it leads to."""
 
+    @property
+    def source(self) -> str:
+        """The namespace's own address that packets along it bear; empty where it is not known."""
+
 
 class Routing(Protocol):
     """What a namespace knows of addresses: `chain.model.Space` does."""
@@ -69,14 +73,16 @@ class Passage:
 class _Walk:
     """One base chain being walked."""
 
-    def __init__(self, rules: RuleSet, packet: Packet, hook: str, local: Local) -> None:
+    def __init__(self, rules: RuleSet, packet: Packet, hook: str, local: Local, routing: Routing | None) -> None:
         self._rules = rules
         self.packet = packet
         self._hook = hook
         self._local = local
+        self._routing = routing
         self.steps: list[Step] = []
         self.unsure: list[Rule] = []
         self.translation: Rule | None = None
+        self.hidden = False
 
     def base(self, chain: Chain) -> tuple[str, Rule | None]:
         """The outcome of a base chain and the rule that gave it."""
@@ -110,6 +116,8 @@ class _Walk:
     def _act(self, rule: Rule, depth: int) -> tuple[str, Rule | None]:
         kind = rule.target.kind
         if kind == "none":
+            target = rule.target
+            self.packet = replace(self.packet, mark=self.packet.mark & ~target.mask ^ target.mark)
             return "next", None
         if kind in ("jump", "goto"):
             inner = self._rules.chain(rule.table, rule.target.chain)
@@ -121,21 +129,30 @@ class _Walk:
             self._translate(rule)
             return "accept", rule
         if kind in ("snat", "masquerade"):
+            own = rule.target.address or self._own(self.packet.destination)
+            self.packet = replace(self.packet, source=own or self.packet.source)
+            self.hidden = True
             return "accept", rule
         return kind, rule
 
     def _translate(self, rule: Rule) -> None:
         target, packet = rule.target, self.packet
-        address = target.address or (_LOOPBACK[packet.family] if target.kind == "redirect" else packet.destination)
+        here = self._own(packet.source) if self._hook == "prerouting" else ""
+        redirected = (here or _LOOPBACK[packet.family]) if target.kind == "redirect" else packet.destination
+        address = target.address or redirected
         self.packet = replace(packet, destination=address, port=target.port or packet.port, translated=True)
         self.translation = rule
 
+    def _own(self, toward: str) -> str:
+        route = self._routing.route(toward) if self._routing else None
+        return route.source if route else ""
 
-def hook(rules: RuleSet, packet: Packet, name: str, local: Local) -> Passage:
+
+def hook(rules: RuleSet, packet: Packet, name: str, local: Local, routing: Routing | None = None) -> Passage:
     """Through all base chains of one hook, in the order of their priorities."""
-    walk = _Walk(rules, packet, name, local)
+    walk = _Walk(rules, packet, name, local, routing)
     for chain in rules.bases(packet.family, name):
-        if chain.kind == "nat" and (packet.state != "NEW" or walk.translation):
+        if chain.kind == "nat" and (packet.state != "NEW" or walk.translation or walk.hidden):
             continue
         end, by = walk.base(chain)
         if end != "accept":
@@ -146,7 +163,7 @@ def hook(rules: RuleSet, packet: Packet, name: str, local: Local) -> Passage:
 def _through(rules: RuleSet, packet: Packet, names: Iterator[str], routing: Routing) -> Passage:
     passage = Passage(packet)
     for name in names:
-        passage = passage.then(hook(rules, passage.packet, name, routing.has_address))
+        passage = passage.then(hook(rules, passage.packet, name, routing.has_address, routing))
         if passage.end != "accept":
             break
     return passage
@@ -167,7 +184,7 @@ def send(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
     out = _output(rules, packet, routing)
     if out.end != "accept":
         return out
-    out = out.then(hook(rules, out.packet, "postrouting", routing.has_address))
+    out = out.then(hook(rules, out.packet, "postrouting", routing.has_address, routing))
     if out.end != "accept" or not routing.has_address(out.packet.destination):
         return out
     again = replace(out.packet, inward="lo", outward="")
@@ -180,7 +197,7 @@ def _output(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
     for chain in rules.bases(packet.family, "output"):
         if chain.kind == "nat" and (packet.state != "NEW" or passage.translation):
             continue
-        walk = _Walk(rules, passage.packet, "output", routing.has_address)
+        walk = _Walk(rules, passage.packet, "output", routing.has_address, routing)
         end, by = walk.base(chain)
         if walk.translation:
             walk.packet = _outward(walk.packet, routing)
@@ -198,11 +215,11 @@ def _without_nat(rules: RuleSet) -> RuleSet:
 
 def arrive(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
     """The way of a packet that comes in by ``inward``: to a socket here, or through."""
-    first = hook(rules, packet, "prerouting", routing.has_address)
+    first = hook(rules, packet, "prerouting", routing.has_address, routing)
     if first.end != "accept":
         return first
     if routing.has_address(first.packet.destination):
-        return first.then(hook(rules, first.packet, "input", routing.has_address))
+        return first.then(hook(rules, first.packet, "input", routing.has_address, routing))
     onward = _outward(first.packet, routing)
     return first.then(_through(rules, onward, iter(("forward", "postrouting")), routing))
 

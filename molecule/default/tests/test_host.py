@@ -11,7 +11,7 @@ from testinfra.host import Host
 
 SOCKETS = (
     *("control.sock", "debug-shell.sock", "devenv-service.sock", "diagnostics.sock", "docker.sock", "engine.sock"),
-    *("lifecycle-server.sock", "ssh.sock", "volume-contents.sock"),
+    *("evidence.sock", "lifecycle-server.sock", "ssh.sock", "volume-contents.sock"),
 )
 
 

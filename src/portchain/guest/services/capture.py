@@ -47,12 +47,14 @@ class Capture:
         self._port = 0
 
     def watch(self, request: Told) -> Told:
-        """Begin: packets to and from ``port``, and what is told of such ones by ICMP; raise OSError.
+        """Begin: packets to and from ``port``, and what is told of such ones by ICMP; raise OSError, ValueError.
 
         ``interfaces`` are ``{"pid": PID, "name": NAME}`` each, pid 0 for the guest's own.
         """
         self.close()
         self._port = int(request["port"])
+        if not 0 < self._port < 1 << 16:
+            raise ValueError(f"{self._port} is no port")
         program = packet_filter.wanting(self._port)
         for one in request["interfaces"][:_MOST_INTERFACES]:
             pid, listen = int(one["pid"]), partial(_listen, str(one["name"]), program)

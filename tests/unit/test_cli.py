@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,7 @@ def test_what_is_not_so_is_1_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"], ["logs", "--tail=-1"]]
+    "words", [[], ["statu"], ["status", "--colour"], ["forward", "add", ":8081"], ["logs", "--tail=-1"], ["trace", "0"]]
 )
 def test_wrong_use_is_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -88,3 +90,24 @@ def test_a_forward_by_hand_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -
 def test_an_address_that_cannot_be_read_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["forward", "add", "8081", "127.0.0.1:8080"]) == 2
     assert "expected address:port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_is_there_and_says_what_its_function_says(name: str) -> None:
+    command = cli.load(name)
+    assert cli.COMMANDS[name].text == (command.run.__doc__ or "").splitlines()[0]
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    assert left.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(f"    {name} " in listed for name in cli.COMMANDS)
+
+
+def test_a_command_loads_no_other_and_no_more_than_it_needs() -> None:
+    code = "import sys; from portchain import cli; cli.parser('ps'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "portchain.cli.ps" in loaded
+    assert not {"portchain.cli.devenv", "rich", "yaml"} & set(loaded)

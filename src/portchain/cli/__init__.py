@@ -1,42 +1,79 @@
 """The command portchain: how the guests are, which ports lead into them, and the ways in, up and down.
 
-Exit status: 0 fine, 1 what was asked about is not so, 2 wrong use. A module with COMMANDS for each command.
+Exit status: 0 fine, 1 what was asked about is not so, 2 wrong use. Each command is in a module with COMMANDS, which is
+imported when the command is used.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from .. import daemon
-from . import devenv, diagnose, engine, forward, guest, logs, playbooks, ps, shell, status, trace, volume
-from .common import DEFAULT_GUEST, CommandError
-
-_MODULES = (status, logs, ps, trace, forward, shell, engine, volume, devenv, diagnose, guest, playbooks)
-COMMANDS = tuple(command for module in _MODULES for command in module.COMMANDS)
+from ..daemon import DaemonError
+from .common import DEFAULT_GUEST, Command, CommandError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+class Entry(NamedTuple):
+    """The module that has a command, and the first line of its help."""
+
+    module: str
+    text: str
+
+
+COMMANDS = {
+    "status": Entry("status", "How the guests are; with one guest, its services as well."),
+    "logs": Entry("logs", "The services' logs, oldest line first."),
+    "ps": Entry("ps", "The forwards."),
+    "trace": Entry("trace", "Walk the chain from a port of the host, hop by hop, and say what is broken."),
+    "forward": Entry("forward", "Add or remove a forward by hand."),
+    "shell": Entry("shell", "A root shell in the guest, or one command there."),
+    "engine": Entry("engine", "Start, stop, restart or configure the engine."),
+    "volume": Entry("volume", "List the volumes or the files of one, or print a file."),
+    "devenv": Entry(
+        "devenv", "Make, list or remove development environments: volumes filled from a git repository or a folder."
+    ),
+    "diagnose": Entry(
+        "diagnose", "Gather logs, configurations without secrets, sockets, rules, links and versions in one archive."
+    ),
+    "guest": Entry("guest", "Say what is wrong with a guest's YAML, with file, line and key."),
+    "up": Entry("playbooks", "Run site.yml."),
+    "down": Entry("playbooks", "Run the teardown."),
+}
+
+
+def load(name: str) -> Command:
+    """The command of a name."""
+    module = importlib.import_module(f".{COMMANDS[name].module}", __name__)
+    found: Command = next(one for one in module.COMMANDS if one.name == name)
+    return found
+
+
+def parser(used: str = "") -> argparse.ArgumentParser:
+    """The command line; of the commands the one that is ``used`` has its words."""
     description = (__doc__ or "").splitlines()[0]
     top = argparse.ArgumentParser(prog="portchain", description=description)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        text = (command.run.__doc__ or "").splitlines()[0]
-        words = commands.add_parser(command.name, help=text, description=text)
+    for name, entry in COMMANDS.items():
+        words = commands.add_parser(name, help=entry.text, description=entry.text)
         words.add_argument("--guest", help=f"one guest; by default all, or {DEFAULT_GUEST} where it is about one")
         words.add_argument("--json", action="store_true", help="print JSON")
-        words.set_defaults(run=command.run)
-        command.arguments(words)
+        if name == used:
+            command = load(name)
+            words.set_defaults(run=command.run)
+            command.arguments(words)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    used = next((word for word in words if not word.startswith("-")), "")
+    options = parser(used).parse_args(words)
     try:
         return int(options.run(options))
-    except (CommandError, daemon.DaemonError) as error:
+    except (CommandError, DaemonError) as error:
         print(f"portchain: {error}", file=sys.stderr)
         return 1

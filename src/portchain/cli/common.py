@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..guest import manage
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 DEFAULT_GUEST = "linuxkit"
 
@@ -57,22 +57,45 @@ def duration(seconds: float | None) -> str:
     return f"{minutes}m {rest}s" if minutes else f"{rest}s"
 
 
+@dataclass
+class Table:
+    """Rows of text under ``columns``."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add_row(self, *cells: str) -> None:
+        """One more."""
+        self.rows.append(cells)
+
+
+def make_table(*columns: str) -> Table:
+    """An empty one."""
+    return Table(columns)
+
+
 def show(as_json: bool, data: Any, *tables: Table) -> None:
     """Print ``data`` as JSON or ``tables``, an empty line between them."""
     if as_json:
         print(json.dumps(data, indent=2))
         return
+    from rich.console import Console  # noqa: PLC0415  # it takes as long to load as the rest together
+
     console = Console(width=None if sys.stdout.isatty() else 160)
     for number, table in enumerate(tables):
-        console.print(*([""] if number else []), table, sep="\n")
+        console.print(*([""] if number else []), _drawn(table), sep="\n")
 
 
-def make_table(*columns: str) -> Table:
-    """A table without lines, as docker ps prints."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table
+def _drawn(table: Table) -> RichTable:
+    """Without lines, as docker ps prints."""
+    from rich.table import Table as RichTable  # noqa: PLC0415
+
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        drawn.add_column(column, no_wrap=True)
+    for row in table.rows:
+        drawn.add_row(*row)
+    return drawn
 
 
 def chosen(guest: str | None) -> list[str]:

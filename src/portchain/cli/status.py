@@ -9,10 +9,8 @@ import time
 from datetime import datetime
 from typing import Any
 
-from rich.table import Table
-
 from ..guest import manage
-from .common import Command, CommandError, chosen, duration, make_table, show, size
+from .common import Command, CommandError, Table, chosen, duration, make_table, show, size
 from .shell import in_guest
 
 _DEADLINE = 15

@@ -140,7 +140,9 @@ class _Walk:
         here = self._own(packet.source) if self._hook == "prerouting" else ""
         redirected = (here or _LOOPBACK[packet.family]) if target.kind == "redirect" else packet.destination
         address = target.address or redirected
-        self.packet = replace(packet, destination=address, port=target.port or packet.port, translated=True)
+        moved = replace(packet, destination=address, port=target.port or packet.port)
+        # Conntrack's flag is for what really changed.
+        self.packet = replace(moved, translated=packet.translated or moved != packet)
         self.translation = rule
 
     def _own(self, toward: str) -> str:
@@ -178,34 +180,17 @@ def _outward(packet: Packet, routing: Routing) -> Packet:
 def send(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
     """The way of a packet that is made here; one for an own address comes in again, on ``lo``.
 
-    A rule of ``nat`` reroutes the packet: chains after it meet it with the new interface.
+    A rule of ``nat`` reroutes it; the rest of hook output still meets it with the interface it had.
     """
-    packet = _outward(packet, routing)
-    out = _output(rules, packet, routing)
+    out = hook(rules, _outward(packet, routing), "output", routing.has_address, routing)
     if out.end != "accept":
         return out
-    out = out.then(hook(rules, out.packet, "postrouting", routing.has_address, routing))
+    onward = _outward(out.packet, routing)
+    out = out.then(hook(rules, onward, "postrouting", routing.has_address, routing))
     if out.end != "accept" or not routing.has_address(out.packet.destination):
         return out
     again = replace(out.packet, inward="lo", outward="")
     return out.then(_through(_without_nat(rules), again, iter(("prerouting", "input")), routing))
-
-
-def _output(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
-    """Hook output, the interface chosen anew after a translation."""
-    passage = Passage(packet)
-    for chain in rules.bases(packet.family, "output"):
-        if chain.kind == "nat" and (packet.state != "NEW" or passage.translation):
-            continue
-        walk = _Walk(rules, passage.packet, "output", routing.has_address, routing)
-        end, by = walk.base(chain)
-        if walk.translation:
-            walk.packet = _outward(walk.packet, routing)
-        one = Passage(walk.packet, end, by, tuple(walk.steps), walk.translation, tuple(walk.unsure))
-        passage = passage.then(one)
-        if end != "accept":
-            break
-    return passage
 
 
 def _without_nat(rules: RuleSet) -> RuleSet:

@@ -97,6 +97,17 @@ def test_commands_run_at_once_and_each_tells_what_it_cannot(monkeypatch: pytest.
     ]
 
 
+@pytest.mark.parametrize(
+    ("tables", "native"),
+    [([], False), (["ip nat", "ip6 filter"], False), (["ip nat", "inet filter"], True), (["ip own"], True)],
+)
+def test_rules_are_asked_of_nft_where_iptables_does_not_show_them(tables: list[str], native: bool) -> None:
+    words = (one.split() for one in tables)
+    rows = [{"metainfo": {}}, *({"table": {"family": family, "name": name}} for family, name in words)]
+    assert spaces.has_native(json.dumps({"nftables": rows})) == native
+    assert not spaces.has_native("")
+
+
 def test_a_socket_is_known_by_its_processes() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
@@ -27,7 +28,10 @@ _COMMANDS = {
     "iptables": ("iptables-save", "-c"),
     "ip6tables": ("ip6tables-save", "-c"),
 }
-_OF_THE_GUEST = {"nft": ("nft", "--json", "list", "ruleset")}
+_NFT = ("nft", "--json", "list")
+_BY_IPTABLES = {
+    f"{family} {table}" for family in ("ip", "ip6") for table in ("raw", "mangle", "nat", "filter", "security")
+}
 _SYSCTLS = {"ip_forward": "net/ipv4/ip_forward", "route_localnet": "net/ipv4/conf/all/route_localnet"}
 
 Told = dict[str, Any]
@@ -38,7 +42,16 @@ _Running = dict[str, "subprocess.Popen[bytes] | str"]
 
 def own(problems: list[str]) -> Told:
     """The caller's namespace; what cannot be told goes to ``problems``."""
-    return _look(_COMMANDS | _OF_THE_GUEST, problems)
+    told = _look(_COMMANDS | {"nft": (*_NFT, "tables")}, problems)
+    if has_native(told["nft"]):
+        return told | printed({"nft": (*_NFT, "ruleset")}, problems)
+    return told | {"nft": ""}
+
+
+def has_native(tables: str) -> bool:
+    """Whether nft's list of ``tables``, its JSON, has one that iptables-save does not show."""
+    found = json.loads(tables)["nftables"] if tables else []
+    return not {f"{one['table']['family']} {one['table']['name']}" for one in found if "table" in one} <= _BY_IPTABLES
 
 
 def of_process(pid: int, problems: list[str]) -> Told:

@@ -1,0 +1,18 @@
+const find = document.getElementById("find");
+
+function filter() {
+  const wanted = find.value.trim().toLowerCase();
+  for (const one of document.querySelectorAll("[data-find]"))
+    one.hidden = !one.textContent.toLowerCase().includes(wanted);
+  for (const one of document.querySelectorAll(".picture .chain"))
+    one.classList.toggle("lost", !one.textContent.toLowerCase().includes(wanted));
+}
+
+function open() {
+  const chosen = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (chosen instanceof HTMLDetailsElement) chosen.open = true;
+}
+
+find.addEventListener("input", filter);
+addEventListener("hashchange", open);
+open();

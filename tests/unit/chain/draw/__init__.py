@@ -1,0 +1,1 @@
+"""Machines of several sizes, and what is drawn of them."""

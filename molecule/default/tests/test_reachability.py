@@ -1,0 +1,65 @@
+"""The module reachability, as a playbook uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+SEED = {
+    "port": 8080,
+    "guest": "0.0.0.0:8080",
+    "to": "172.17.0.2:8080",
+    "network": "bridge",
+    "bridge": "docker0",
+    "container": "nginx",
+}
+
+
+def ask(guest: str, *options: str, **arguments: Any) -> tuple[int, dict[str, Any]]:
+    """The module's exit status and what it returns, run by itself; ``shown`` is the diff."""
+    command = ["ansible", "localhost", "--module-name", "reachability", "--become", *options]
+    command += ["--args", json.dumps({"guest": guest, **arguments})]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    shown, _, answer = done.stdout.partition("localhost | ")
+    found: dict[str, Any] = json.loads(answer[answer.index("{") :])
+    return done.returncode, {**found, "shown": shown + done.stdout[done.stdout.rindex("}") + 1 :]}
+
+
+def test_the_seeds_chains_are_whole_and_as_they_were(guest_name: str) -> None:
+    status, found = ask(guest_name, timeout=10, expect=[SEED])
+    assert status == 0, found
+    assert found["changed"] is False
+    assert len(found["reached"]) == 6
+    assert "tcp :8080 → 0.0.0.0:8080 → 172.17.0.2:8080 → bridge → nginx" in found["reached"]
+    assert [hop["kind"] for hop in found["chains"][0]["hops"]][-1] == "container-socket"
+
+
+def test_a_chain_that_leads_elsewhere_is_a_failure(guest_name: str) -> None:
+    status, found = ask(guest_name, timeout=0, expect=[{**SEED, "container": "minikube"}])
+    assert status != 0
+    assert "tcp :8080: container is nginx, not minikube" in found["msg"]
+
+
+def test_a_broken_chain_is_a_failure_with_hop_and_remedy(guest_name: str) -> None:
+    status, found = ask(guest_name, timeout=0, ports=["9"])
+    assert status != 0
+    assert "tcp :9 is broken at forward: no container publishes port 9" in found["msg"]
+    assert "to do: docker run -p 9:9" in found["msg"]
+
+
+@pytest.mark.parametrize("options", [("--check", "--diff"), ("--diff",)])
+def test_a_changed_chain_is_a_change_that_is_shown(options: tuple[str, ...], guest_name: str) -> None:
+    kept = Path("/var/lib/portchain") / guest_name / "chains.txt"
+    text = kept.read_text()
+    kept.write_text(text.replace("172.17.0.2", "172.17.0.9"))
+    status, found = ask(guest_name, *options, timeout=10)
+    assert status == 0
+    assert found["changed"] is True
+    assert "172.17.0.9" in found["shown"]
+    assert (kept.read_text() == text) == ("--check" not in options)
+    kept.write_text(text)

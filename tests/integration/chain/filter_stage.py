@@ -22,7 +22,7 @@ PORTS = (80, 81, 82, 83)
 FIRST_SOURCE_PORT = 20_000
 NEIGHBOURS = {"one": 1, "two": 2}
 DEADLINE = 10.0
-IN_FLIGHT = 0.02
+IN_FLIGHT = 0.05
 _MAC = "02:00:00:00:{:02x}:{:02x}"
 
 

@@ -12,6 +12,7 @@ Local = Callable[[str], bool]
 _MOST_STEPS = 20_000
 _DEEPEST = 64
 _DESTINATION = ("dnat", "redirect")
+_CONNTRACK = -200
 _LOOPBACK = {"ip": "127.0.0.1", "ip6": "::1"}
 
 
@@ -153,10 +154,16 @@ class _Walk:
 def hook(rules: RuleSet, packet: Packet, name: str, local: Local, routing: Routing | None = None) -> Passage:
     """Through all base chains of one hook, in the order of their priorities."""
     walk = _Walk(rules, packet, name, local, routing)
+    tracks = name in ("prerouting", "output")
     for chain in rules.bases(packet.family, name):
         if chain.kind == "nat" and (packet.state != "NEW" or walk.translation or walk.hidden):
             continue
+        # What comes before conntrack sees no state, but of what came over `lo` and was tracked on its way out.
+        if untracked := tracks and chain.priority < _CONNTRACK and packet.inward != "lo":
+            walk.packet = replace(walk.packet, state="INVALID")
         end, by = walk.base(chain)
+        if untracked:
+            walk.packet = replace(walk.packet, state=packet.state)
         if end != "accept":
             return Passage(walk.packet, end, by, tuple(walk.steps), walk.translation, tuple(walk.unsure))
     return Passage(walk.packet, "accept", None, tuple(walk.steps), walk.translation, tuple(walk.unsure))

@@ -1,0 +1,76 @@
+"""What the kernel was seen to do (tests/integration/chain) between and within hooks."""
+
+from __future__ import annotations
+
+import pytest
+
+from portchain.chain.model import Route, Space
+from portchain.chain.rules import iptables, walk
+from portchain.chain.rules.model import Chain, Match, Packet, Rule, RuleSet, Target
+
+SPACE = Space(
+    routes=(
+        Route("127.0.0.0/8", "lo", "local", source="127.0.0.1"),
+        Route("10.0.0.1/32", "lo", "local", source="10.0.0.1"),
+        Route("10.0.0.0/24", "one0", source="10.0.0.1"),
+    )
+)
+PACKET = Packet("tcp", "127.0.0.1", "127.0.0.1", 80)
+NAT = "*nat\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A OUTPUT -p tcp -j DNAT --to-destination {}\n{}COMMIT\n"
+
+
+def sent(*lines: str, nat: str = NAT.format("10.0.0.2:81", "")) -> walk.Passage:
+    """Of a packet that is translated, through a table filter with more lines."""
+    chains = ":INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+    return walk.send(iptables.parse("\n".join((f"{nat}*filter\n{chains}", *lines, "COMMIT"))), PACKET, SPACE)
+
+
+@pytest.mark.parametrize(("device", "end"), [("lo", "drop"), ("one0", "accept")])
+def test_hook_output_has_the_interface_from_before_a_translation(device: str, end: str) -> None:
+    assert sent(f"-A OUTPUT -o {device} -j DROP").end == end
+
+
+def test_it_leaves_by_the_new_one() -> None:
+    assert sent().packet.outward == "one0"
+
+
+def test_a_translation_to_the_same_place_is_none_for_conntrack() -> None:
+    rule = "-A OUTPUT -m conntrack --ctstate DNAT -j DROP"
+    assert sent(rule, nat=NAT.format(":80", "")).end == "accept"
+    assert sent(rule).end == "drop"
+
+
+def test_masquerading_gives_the_address_of_the_way_out() -> None:
+    assert sent(nat=NAT.format("10.0.0.2:81", "-A POSTROUTING -o one0 -j MASQUERADE\n")).packet.source == "10.0.0.1"
+
+
+def test_a_new_source_is_seen_where_the_packet_comes_in_again() -> None:
+    hidden = NAT.format("10.0.0.1", "-A POSTROUTING -j SNAT --to-source 10.0.0.1\n")
+    assert sent("-A INPUT -s 10.0.0.1/32 -j DROP", nat=hidden).end == "drop"
+
+
+@pytest.mark.parametrize(("mark", "end"), [("0x1", "drop"), ("0x4/0x4", "accept")])
+def test_marks_are_carried(mark: str, end: str) -> None:
+    mangle = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j MARK --set-xmark 0x1/0x1\nCOMMIT\n"
+    found = sent(f"-A OUTPUT -m mark --mark {mark} -j DROP", nat=mangle)
+    assert found.end == end
+
+
+@pytest.mark.parametrize(("priority", "end"), [(-250, "accept"), (-150, "drop")])
+def test_no_state_before_conntrack(priority: int, end: str) -> None:
+    new = Match("ct state new", lambda packet, _: packet.state == "NEW")
+    rule = Rule("inet own", "first", "ct state new drop", (new,), Target("drop"))
+    rules = RuleSet((Chain("inet own", "first", (rule,), "output", priority),))
+    assert walk.send(rules, PACKET, SPACE).end == end
+
+
+def test_nat_is_met_at_its_own_place_whatever_its_priority() -> None:
+    dropped = Rule("ip own", "early", "drop", (Match("80", lambda packet, _: packet.port == 80),), Target("drop"))
+    to_81 = Rule("ip own", "late", "dnat to :81", (), Target("dnat", port=81))
+    rules = RuleSet(
+        (
+            Chain("ip own", "early", (dropped,), "output", -50),
+            Chain("ip own", "late", (to_81,), "output", 10, kind="nat"),
+        )
+    )
+    assert walk.send(rules, PACKET, SPACE).packet.port == 81

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from .query import Query
 from .read_guest import EvidenceError, guarded, guest, inside
 
 CONTROL_SECONDS = 2.0
-EVIDENCE_SECONDS = 10.0
+EVIDENCE_SECONDS = 15.0
 MAX_ANSWER = 64 << 20  # bytes
 _INTERPRETERS = ("python", "bash", "sh", "perl")
 
@@ -64,7 +65,6 @@ class Session:
     def __init__(self, name: str) -> None:
         self._name = name
         self._sock: socket.socket | None = None
-        self._waiting = b""
 
     def __enter__(self) -> Session:
         return self
@@ -77,7 +77,6 @@ class Session:
         if self._sock:
             self._sock.close()
             self._sock = None
-        self._waiting = b""
 
     def ask(self, what: str, **words: Any) -> dict[str, Any]:
         """The answer to one request; raise EvidenceError."""
@@ -89,6 +88,7 @@ class Session:
             if self._sock and _readable(self._sock):  # nothing was asked: it was closed
                 self.close()
             self._sock = self._sock or self._connect()
+            self._sock.settimeout(EVIDENCE_SECONDS)
             self._sock.sendall(json.dumps({"do": what, **words}).encode() + b"\n")
         except OSError as error:
             raise self._silent(error) from None
@@ -97,7 +97,7 @@ class Session:
         try:
             if self._sock is None:
                 raise OSError("it was not asked")
-            found = json.loads(self._line(self._sock))
+            found = json.loads(_line(self._sock))
         except (OSError, ValueError, RecursionError) as error:
             raise self._silent(error) from None
         if not isinstance(found, dict) or "error" in found:
@@ -114,23 +114,13 @@ class Session:
 
     def _connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(EVIDENCE_SECONDS)
-        sock.connect(str(daemon.RUN / self._name / "evidence.sock"))
+        try:
+            sock.settimeout(EVIDENCE_SECONDS)
+            sock.connect(str(daemon.RUN / self._name / "evidence.sock"))
+        except OSError:
+            sock.close()
+            raise
         return sock
-
-    def _line(self, sock: socket.socket) -> bytes:
-        pieces = [self._waiting]
-        size = len(self._waiting)
-        while b"\n" not in pieces[-1]:
-            data = sock.recv(1 << 18)
-            if not data:
-                raise OSError("the connection was closed")
-            size += len(data)
-            if size > MAX_ANSWER:
-                raise OSError("it tells too much")
-            pieces.append(data)
-        line, _, self._waiting = b"".join(pieces).partition(b"\n")
-        return line
 
     def look(self, ports: Collection[int] = (), choose: Choose = everything) -> Machine:
         """The machine now, with ``ports`` of the host besides those that are forwarded, and what `choose` chooses."""
@@ -156,6 +146,21 @@ class Session:
             return guarded(lambda one: inside(seen, one), told, "containers")
         except EvidenceError as error:
             return replace(seen, problems=(*seen.problems, str(error)))
+
+
+def _line(sock: socket.socket) -> bytes:
+    """All that comes until the end of a line, of which nothing is to come after it; raise OSError."""
+    found = bytearray()
+    end = time.monotonic() + EVIDENCE_SECONDS
+    while not found.endswith(b"\n"):
+        sock.settimeout(max(0.001, end - time.monotonic()))
+        data = sock.recv(1 << 18)
+        if not data:
+            raise OSError("the connection was closed")
+        found += data
+        if len(found) > MAX_ANSWER:
+            raise OSError("it tells too much")
+    return bytes(found)
 
 
 def _readable(sock: socket.socket) -> bool:

@@ -30,6 +30,7 @@ from .rules import iptables, nft
 
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _MOST = 10_000
+_MOST_PROBLEMS = 100
 _KINDS = ("local", "unicast", "broadcast", "multicast", "unreachable", "blackhole", "prohibit", "throw", "anycast")
 
 Told = Mapping[str, Any]
@@ -44,7 +45,7 @@ def guarded(read: Callable[[Any], T], told: Any, what: str) -> T:
     """What ``read`` makes of ``told``; EvidenceError where it is not as it should be."""
     try:
         return read(told)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise EvidenceError(f"guest: what it tells of its {what} is not understood: {error!r}"[:300]) from None
 
 
@@ -58,8 +59,13 @@ def guest(told: Told) -> Guest:
         networks=guarded(lambda rows: tuple(network(row) for row in rows[:_MOST]), told["networks"], "networks"),
         services=guarded(lambda rows: tuple(service(row) for row in rows[:_MOST]), told["services"], "services"),
         flows=guarded(lambda text: tuple(flows(str(text))), told["conntrack"], "connections"),
-        problems=tuple(str(one) for one in told.get("problems", ())[:100]),
+        problems=problems(told),
     )
+
+
+def problems(told: Told) -> tuple[str, ...]:
+    """What the guest says that it cannot tell, none of it long."""
+    return tuple(str(one)[:300] for one in told.get("problems", ())[:_MOST_PROBLEMS])
 
 
 def space(told: Told) -> Space:
@@ -204,8 +210,7 @@ def inside(seen: Guest, told: Told) -> Guest:
         more = found.get(one.id)
         return guarded(lambda told: _deeper(one, told), more, f"container {one.name}") if more else one
 
-    problems = tuple(map(str, told.get("problems", ())[:100]))
-    return replace(seen, containers=tuple(map(deeper, seen.containers)), problems=seen.problems + problems)
+    return replace(seen, containers=tuple(map(deeper, seen.containers)), problems=seen.problems + problems(told))
 
 
 def _deeper(seen: Container, told: Told) -> Container:

@@ -1,0 +1,182 @@
+"""Looking at a machine whose guest and forwarder answer as they like."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portchain import daemon
+from portchain.chain import look
+from portchain.chain.look import Session, behind, everything
+from portchain.chain.query import Query
+from portchain.chain.read_guest import EvidenceError
+from portchain.guest import manage
+
+TOLD: dict[str, Any] = json.loads((Path(__file__).parent / "seed_evidence.json").read_text())
+Answer = Callable[[dict[str, Any]], bytes | Iterator[bytes]]
+
+
+class Fake:
+    """What answers at evidence.sock, one connection after the other; ``answer`` may be changed meanwhile."""
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        self.answer = answer
+        self.connections = 0
+        self.once = False
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with client, client.makefile("rb") as requests:
+                for line in requests:
+                    if not self._answered(client, json.loads(line)) or self.once:
+                        break
+
+    def _answered(self, client: socket.socket, request: dict[str, Any]) -> bool:
+        answer = self.answer(request)
+        try:
+            for piece in [answer] if isinstance(answer, bytes) else answer:
+                client.sendall(piece)
+        except OSError:
+            return False
+        return answer != b""
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def honest(request: dict[str, Any]) -> bytes:
+    return json.dumps(TOLD[request["do"]]).encode() + b"\n"
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    monkeypatch.setattr(daemon, "RUN", tmp_path)
+    monkeypatch.setattr(manage, "status", lambda name: manage.Status(name, "running"))
+    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.3)
+    (tmp_path / "one").mkdir()
+    fake = Fake(tmp_path / "one" / "evidence.sock", honest)
+    yield fake
+    fake.close()
+
+
+def test_an_honest_guest_is_seen_without_a_forwarder(guest: Fake, tmp_path: Path) -> None:
+    with Session("one") as session:
+        machine = session.look()
+    assert machine.guest
+    assert [one.name for one in machine.guest.containers if one.space] == ["nginx", "minikube"]
+    assert machine.host.forwarder is None
+    assert str(tmp_path / "one/control.sock") in machine.host.forwarder_error
+
+
+def test_containers_that_nobody_chooses_are_not_looked_into(guest: Fake) -> None:
+    asked: list[str] = []
+
+    def answer(request: dict[str, Any]) -> bytes:
+        asked.append(request["do"])
+        return honest(request)
+
+    guest.answer = answer
+    with Session("one") as session:
+        assert session.look(choose=lambda _: []).guest
+    assert asked == ["look"]
+
+
+def test_what_a_chain_may_lead_to_is_chosen(guest: Fake) -> None:
+    with Session("one") as session:
+        machine = session.look()
+    assert machine.guest
+    names = {one.id: one.name for one in machine.guest.containers}
+    assert {names[one] for one in behind(Query(8080))(machine)} == {"nginx"}
+    assert set(behind(Query(9))(machine)) == set(everything(machine)) == set(names)
+
+
+SILENT = {
+    "the connection was closed": lambda _: b"",
+    "timed out": lambda _: b"{",
+    "Expecting value": lambda _: b"nonsense\n",
+    "recursion": lambda _: b"[" * 100_000 + b"\n",
+    "Extra data": lambda _: b'{"more": 1}\n{"than": "asked"}\n',
+}
+
+
+@pytest.mark.parametrize("reason", SILENT)
+def test_a_guest_that_makes_no_sense_is_left_with_a_reason(guest: Fake, reason: str) -> None:
+    guest.answer = SILENT[reason]
+    with Session("one") as session:
+        machine = session.look()
+        assert machine.guest is None
+        assert machine.guest_error.startswith("guest one: it does not tell of its network")
+        assert reason in machine.guest_error
+        guest.answer = honest
+        assert session.look().guest
+    assert guest.connections == 2
+
+
+def test_a_guest_that_tells_without_end_is_left(guest: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "MAX_ANSWER", 1 << 20)
+    guest.answer = lambda _: b"x" * (1 << 22)
+    with Session("one") as session:
+        assert "it tells too much" in session.look().guest_error
+
+
+def test_a_guest_that_tells_slowly_is_left_in_time(guest: Fake) -> None:
+    def trickle(_: dict[str, Any]) -> Iterator[bytes]:
+        for _ in range(100):
+            time.sleep(0.05)
+            yield b"x"
+
+    guest.answer = trickle
+    began = time.monotonic()
+    with Session("one") as session:
+        assert "timed out" in session.look().guest_error
+    assert time.monotonic() - began < 2
+
+
+def test_what_the_guest_says_is_wrong_is_told(guest: Fake) -> None:
+    guest.answer = lambda _: json.dumps({"error": "guest: " + "x" * 5000}).encode() + b"\n"
+    with Session("one") as session, pytest.raises(EvidenceError, match="guest: x") as raised:
+        session.ask("watch")
+    assert len(str(raised.value)) <= 300
+
+
+def test_containers_that_are_not_told_of_are_a_problem(guest: Fake) -> None:
+    guest.answer = lambda request: honest(request) if request["do"] == "look" else b'{"containers": 7}\n'
+    with Session("one") as session:
+        machine = session.look()
+    assert machine.guest
+    assert "what it tells of its containers is not understood" in machine.guest.problems[-1]
+    assert all(one.space is None for one in machine.guest.containers)
+
+
+def test_a_connection_that_the_guest_ended_is_made_again_before_anything_is_missed(guest: Fake) -> None:
+    guest.once = True
+    with Session("one") as session:
+        for _ in range(3):
+            session.ask("look")
+            time.sleep(0.05)
+    assert guest.connections == 3
+
+
+def test_a_guest_that_does_not_run_is_not_asked(guest: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manage, "status", lambda name: manage.Status(name, "stopped"))
+    with Session("one") as session:
+        machine = session.look()
+    assert (machine.guest, machine.guest_error) == (None, "guest one is stopped")
+    assert guest.connections == 0

@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": Entry("logs", "The services' logs, oldest line first."),
     "ps": Entry("ps", "The forwards."),
     "trace": Entry("trace", "Walk the chain from a port of the host, hop by hop, and say what is broken."),
+    "report": Entry("report", "Draw the machine with all its chains on one HTML page, and say what is broken."),
     "forward": Entry("forward", "Add or remove a forward by hand."),
     "shell": Entry("shell", "A root shell in the guest, or one command there."),
     "engine": Entry("engine", "Start, stop, restart or configure the engine."),
@@ -39,8 +40,8 @@ COMMANDS = {
         "diagnose", "Gather logs, configurations without secrets, sockets, rules, links and versions in one archive."
     ),
     "guest": Entry("guest", "Say what is wrong with a guest's YAML, with file, line and key."),
-    "up": Entry("playbooks", "Run site.yml."),
-    "down": Entry("playbooks", "Run the teardown."),
+    "up": Entry("playbooks", "Bring the guests up as the inventory says, and show the way of each port."),
+    "down": Entry("playbooks", "Take the guests down without a trace."),
 }
 
 

@@ -63,7 +63,7 @@ class Rows:
             heights.append(y + ROW / 2)
             drawn.append(Drawn(chain.listen.rpartition(":")[2], chain.protocol, state_of(chain), in_words(chain)))
             reason = _reason(chain, y + ROW + 8)
-            drawn[-1].shapes += [*_pill(HOST, heights[-1], _host_port(chain), _looks(chain, "host-socket")), *reason]
+            drawn[-1].shapes += [*_pill(HOST, heights[-1], host_port(chain), _looks(chain, "host-socket")), *reason]
             y += ROW + (_REASON if reason else 0)
         columns = [
             _shared([(chain.protocol, _listener(chain)) for chain in place.chains], heights),
@@ -162,7 +162,8 @@ def in_words(chain: Chain) -> str:
     return plain(f"{chain.protocol} {way or chain.listen}{verdict}")
 
 
-def _host_port(chain: Chain) -> str:
+def host_port(chain: Chain) -> str:
+    """``*:8080``, ``127.0.0.1:53/udp``."""
     place = chain.listen if not chain.listen.startswith(":") else f"*{chain.listen}"
     return place + ("/udp" if chain.protocol == "udp" else "")
 

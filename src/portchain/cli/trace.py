@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import time
 
@@ -15,7 +16,8 @@ from ..chain.trace import Trace
 from ..chain.tracing import trace_machine, trace_port
 from .common import DEFAULT_GUEST, Command, CommandError, chosen
 
-FORMATS = ("text", "json", "mermaid", "svg")
+_DRAWN_BY = {"text": "terminal", "mermaid": "mermaid", "svg": "svg"}
+FORMATS = (*_DRAWN_BY, "json")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,22 +28,22 @@ def run(options: argparse.Namespace) -> int:
         machine, found = look(guest, options.port, options.probe)
     except EvidenceError as error:
         raise CommandError(str(error)) from None
-    form = "json" if options.json else options.format
+    show(machine, found, "json" if options.json else options.format)
+    return 1 if found.verdict else 0
+
+
+def show(machine: Machine, found: Trace, form: str) -> None:
+    """Print it in one of FORMATS; what draws is loaded only then."""
     if form == "json":
         print(json.dumps(found.as_dict(), indent=2))
-    elif form == "mermaid":
-        from ..chain.draw import mermaid  # noqa: PLC0415
-
-        print(mermaid.chains([found]))
+        return
+    drawing = importlib.import_module(f"..chain.draw.{_DRAWN_BY[form]}", __package__)
+    if form == "mermaid":
+        print(drawing.chains([found]))
     elif form == "svg":
-        from ..chain.draw import svg  # noqa: PLC0415
-
-        print(svg.picture(machine, [found]))
+        print(drawing.picture(machine, [found], whole=False))
     else:
-        from ..chain.draw import terminal  # noqa: PLC0415
-
-        terminal.show(found)
-    return 1 if found.verdict else 0
+        drawing.show(found)
 
 
 def look(guest: str, port: Query | None, probed: bool) -> tuple[Machine, Trace]:

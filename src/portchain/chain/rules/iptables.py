@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -66,7 +67,7 @@ def parse(text: str, family: str = "ip") -> RuleSet:
 
 
 def _chain(table: str, line: str) -> Chain:
-    name, policy, *_ = [*line[1:].split(), "-"]
+    name, policy, *_ = [*line[1:].split(), "-", "-"]
     if name not in _HOOKS or policy == "-":
         return Chain(table, name)
     kind = table.partition(" ")[2]
@@ -145,7 +146,8 @@ def _translated(target: Target, value: str) -> Target:
         address, _, port = first.partition(":")
     elif ":" not in value or first.count(":") > 1:
         port = "" if ":" not in value or value.count(":") > 1 else port
-    return replace(target, address=address.partition("-")[0], port=int(port or 0))
+    address = address.partition("-")[0]
+    return replace(target, address=str(ipaddress.ip_address(address)) if address else "", port=int(port or 0))
 
 
 @lru_cache(_MOST_MATCHES)

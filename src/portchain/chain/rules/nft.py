@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -45,7 +46,7 @@ def parse(text: str) -> RuleSet:
 
 
 def _by_iptables(one: Told) -> bool:
-    return one.get("family") in ("ip", "ip6") and one.get("table", one.get("name")) in _IPTABLES
+    return one.get("family") in ("ip", "ip6") and str(one.get("table", one.get("name"))) in _IPTABLES
 
 
 def _chain(table: str, told: Told) -> Chain:
@@ -139,5 +140,5 @@ def _place(kind: str, address: Any, port: Any) -> Target:
     if isinstance(address, dict) or isinstance(port, dict):
         found = address if isinstance(address, dict) else port
         low = found["range"][0]
-        return Target(kind, address="" if isinstance(low, int) else str(low), port=low if isinstance(low, int) else 0)
-    return Target(kind, address=str(address or ""), port=int(port or 0))
+        address, port = ("", low) if isinstance(low, int) else (low, 0)
+    return Target(kind, address=str(ipaddress.ip_address(address)) if address else "", port=int(port or 0))

@@ -51,9 +51,11 @@ def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
             return False
         if value is None or value == [None]:
             return None
-        if op in _ORDER:
-            return bool(_ORDER[op](value, right))
-        found = among(value, right, sets)
+        try:
+            found = bool(_ORDER[op](value, right)) if op in _ORDER else among(value, right, sets)
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
+            # Of a kind that this key does not have.
+            return None
         return not found if op == "!=" else found
 
     return test

@@ -118,3 +118,13 @@ def test_odd_lines_are_told_and_no_error() -> None:
     odd = ("-A OUTPUT -d nonsense -j DROP", "what", "[x:y] -A OUTPUT -j DROP", "-A OUTPUT -j NFQUEUE")
     found = iptables.parse("\n".join(["*filter", ":OUTPUT ACCEPT [0:0]", *odd, "COMMIT"]))
     assert len(found.unknown) == len(odd)
+
+
+@pytest.mark.parametrize(
+    "line", [":", "-A X -j DNAT --to-destination here", "-A X -j DNAT --to-destination [::z]:1", "-A"]
+)
+def test_odd_lines_are_told_or_left(line: str) -> None:
+    found = iptables.parse(f"*nat\n:X - [0:0]\n{line}\n-A X -j ACCEPT\n")
+    chain = found.chain("ip nat", "X")
+    assert chain
+    assert [rule.text for rule in chain.rules] == ["-A X -j ACCEPT"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portchain.chain.rules import nft, walk
+from portchain.chain.rules import nft, nft_values, walk
 from portchain.chain.rules.model import Packet
 
 LISTING = (Path(__file__).parent / "ruleset.json").read_text()
@@ -94,3 +94,12 @@ def test_nonsense_is_no_error(text: str) -> None:
 
 def test_nothing_is_nothing() -> None:
     assert nft.parse("").unknown == ()
+
+
+@pytest.mark.parametrize("right", ["x", {"range": ["a", "b"]}, {"prefix": {}}, {"range": [1]}, ["@x", {"prefix": 1}]])
+def test_what_cannot_be_compared_is_not_known(right: object) -> None:
+    key = nft_values.key_of({"payload": {"protocol": "tcp", "field": "dport"}})
+    assert key
+    for op in ("<", "=="):
+        found = nft_values.compare(key, op, right, {})
+        assert found(Packet("tcp", "10.0.0.1", "1.1.1.1", 80), lambda _: False) in (None, False)

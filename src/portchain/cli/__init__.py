@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..daemon import DaemonError
 from .common import DEFAULT_GUEST, Command, CommandError
+
+_CUT_SHORT = 128 + signal.SIGPIPE
 
 
 class Entry(NamedTuple):
@@ -78,3 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CommandError, DaemonError) as error:
         print(f"portchain: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # as in ``portchain trace | head``; what is left to be written goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CUT_SHORT

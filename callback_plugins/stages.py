@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ansible.plugins.callback import CallbackBase
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
+
+from portchain.chain.draw.text import plain
 
 DOCUMENTATION = r"""
 name: stages
@@ -22,6 +26,35 @@ description:
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 """
+
+
+_MAX_LINE = 2000  # characters
+_MAX_LINES = 40
+
+
+class Failure(NamedTuple):
+    """A task of a stage that failed, and why."""
+
+    stage: str
+    task: str
+    reason: str
+
+
+def reason(told: Mapping[str, Any]) -> str:
+    """Why a task failed, or each item of its loop; without control characters, and no longer than fits a screen."""
+    lines = [plain(line, _MAX_LINE) for text in _reasons(told) for line in text.strip().splitlines()]
+    left = len(lines) - _MAX_LINES
+    return "\n".join([*lines[:_MAX_LINES], *([f"… {left} more lines"] if left > 0 else [])])
+
+
+def _reasons(told: Mapping[str, Any]) -> Iterator[str]:
+    failed = [one for one in told.get("results") or () if one.get("failed") or one.get("unreachable")]
+    for one in failed:
+        yield f"{one.get('_ansible_item_label', one.get('item'))}:"
+        yield from _reasons(one)
+    if not failed:
+        yield str(told.get("censored") or told.get("msg") or "it failed and says nothing")
+        yield str(told.get("stderr") or told.get("module_stderr") or "")
 
 
 class CallbackModule(CallbackBase):
@@ -38,20 +71,21 @@ class CallbackModule(CallbackBase):
         self._live: Live | None = None
         self._stage = self._task = ""
         self._changed = 0
-        self._failed: dict[str, tuple[str, str]] = {}
-        self._broken = False
+        self._failed: dict[str, Failure] = {}
+        self._broken: set[str] = set()
+        atexit.register(self._interrupted)
 
     def __rich__(self) -> Spinner:
         """The stage that is under way."""
         passed = time.monotonic() - self._stage_began
-        return Spinner(
-            "dots", Text(f"{self._stage:32} {passed:6.1f} s  {self._task}", overflow="ellipsis", no_wrap=True)
-        )
+        text = f"{self._stage:32} {passed:6.1f} s  {self._task}"
+        return Spinner("dots", Text(text, overflow="ellipsis", no_wrap=True))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A stage begins, and the one before is over."""
         self._end_stage()
-        self._stage, self._task, self._changed, self._broken = play.get_name().strip(), "", 0, False
+        self._stage, self._task, self._changed = plain(play.get_name().strip()), "", 0
+        self._broken.clear()
         self._stage_began = time.monotonic()
         if self._console.is_terminal:
             self._live = Live(self, console=self._console, refresh_per_second=8, transient=True)
@@ -59,12 +93,17 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """What the stage is at."""
-        self._task = task.get_name().rpartition(" : ")[2]
+        self._task = _name(task)
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """Nothing to show."""
+        """A host that goes on after a failure was rescued."""
+        self._broken.discard(host.get_name())
+
+    def v2_runner_retry(self, result: Any) -> None:
+        """Say how often it was tried."""
+        self._task = f"{_name(result.task)}, tried {result.result.get('attempts')} times"
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Count what changed."""
@@ -80,30 +119,40 @@ class CallbackModule(CallbackBase):
         self._keep(result)
 
     def _keep(self, result: Any) -> None:
-        told = result.result
-        message = str(told.get("msg") or told.get("stderr") or told.get("exception") or told)
-        self._failed[result.host.get_name()] = (result.task.get_name().rpartition(" : ")[2], message)
-        self._broken = True
+        host = result.host.get_name()
+        self._failed[host] = Failure(self._stage, _name(result.task), reason(result.result))
+        self._broken.add(host)
 
-    def _end_stage(self) -> None:
+    def _end_stage(self, told: str = "") -> None:
         if self._live:
             self._live.stop()
             self._live = None
         if not self._stage:
             return
         passed = time.monotonic() - self._stage_began
-        mark = Text("✗", style="bold red") if self._broken else Text("✓", style="green")
-        changed = f"  {self._changed} changed" if self._changed else ""
-        self._console.print(mark, Text(f"{self._stage:32} {passed:6.1f} s{changed}"))
+        mark = Text("✗", style="bold red") if self._broken or told else Text("✓", style="green")
+        told = told or (f"{self._changed} changed" if self._changed else "")
+        self._console.print(mark, Text(f"{self._stage:32} {passed:6.1f} s  {told}".rstrip()))
         self._stage = ""
 
+    def _interrupted(self) -> None:
+        """An end without statistics, by Ctrl-C: the terminal gets its cursor back."""
+        self._end_stage("did not end")
+
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """The end: what went wrong, and the time of all."""
-        hosts = {host for host in self._failed if stats.failures.get(host) or stats.dark.get(host)}
-        self._broken = self._broken and bool(hosts)
+        """The end: what went wrong, what was done, and the time of all."""
+        failed = {h: one for h, one in self._failed.items() if stats.failures.get(h) or stats.dark.get(h)}
+        self._broken = {host for host, one in failed.items() if one.stage == self._stage}
         self._end_stage()
-        for host in sorted(hosts):
-            task, message = self._failed[host]
-            self._console.print(Text(f"\n{host}: {task}", style="bold red"))
-            self._console.print(Text(message.strip()))
-        self._console.print(Text(f"{'':34} {time.monotonic() - self._began:6.1f} s in all", style="dim"))
+        for host, one in sorted(failed.items()):
+            self._console.print(Text(f"\n{host}: {one.task}", style="bold red"))
+            self._console.print(Text(one.reason))
+        if failed:
+            self._console.print(Text("\n-v shows all that Ansible says", style="dim"))
+        passed = time.monotonic() - self._began
+        counts = f"{sum(stats.ok.values())} ok, {sum(stats.changed.values())} changed"
+        self._console.print(Text(f"{'':34} {passed:6.1f} s in all: {counts}", style="dim"))
+
+
+def _name(task: Any) -> str:
+    return plain(task.get_name().rpartition(" : ")[2])

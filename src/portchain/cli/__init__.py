@@ -33,6 +33,9 @@ COMMANDS = {
     "ps": Entry("ps", "The forwards."),
     "trace": Entry("trace", "Walk the chain from a port of the host, hop by hop, and say what is broken."),
     "report": Entry("report", "Draw the machine with all its chains on one HTML page, and say what is broken."),
+    "dashboard": Entry(
+        "dashboard", "Serve a page on 127.0.0.1 that shows the guest as it is, and starts and stops what is in it."
+    ),
     "forward": Entry("forward", "Add or remove a forward by hand."),
     "shell": Entry("shell", "A root shell in the guest, or one command there."),
     "engine": Entry("engine", "Start, stop, restart or configure the engine."),

@@ -1,0 +1,119 @@
+"""What the page can do to the containers and services of a guest, as the user who runs the dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import Any
+
+from .. import daemon
+from ..engine import client
+from ..guest.places import NAMESPACE
+from .programs import SECONDS, InGuest, Program, ProgramError, from_engine, message, run
+
+TAIL = 500  # lines of a log to begin with
+STOP_SECONDS = 60.0
+CONTAINER_ACTIONS = ("start", "stop", "restart")
+_CONTAINER = re.compile(r"[0-9a-f]{12,64}", re.ASCII)
+_SERVICE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII | re.IGNORECASE)
+_TASK = f"ctr -n {NAMESPACE} tasks"
+_SHELL = "PS1= TERM=dumb exec sh"
+_GRACE = 50  # fifths of a second for a service to end
+
+_RESTART = f"""
+pid=$({_TASK} ls | awk -v name=NAME '$1 == name {{print $2}}')
+[ -n "$pid" ] || {{ echo "it does not run"; exit 1; }}
+{_TASK} kill -s SIGTERM NAME || exit 1
+left={_GRACE}
+while kill -0 "$pid" 2>/dev/null; do
+    [ "$left" -gt 0 ] || exec {_TASK} kill -s SIGKILL NAME
+    left=$((left - 1)); sleep 0.2
+done
+"""
+
+
+class Actions:
+    """The containers and services of one guest. Everything raises ProgramError with what to tell the user."""
+
+    def __init__(self, guest: str) -> None:
+        self._guest = guest
+        self._docker = str(daemon.RUN / guest / "docker.sock")
+
+    async def container(self, identity: str, action: str) -> None:
+        """Start, stop or restart a container through docker.sock: its ports are bound before it starts."""
+        if action not in CONTAINER_ACTIONS:
+            raise ProgramError(f"host: a container can be told to {', '.join(CONTAINER_ACTIONS)}, not {action!r}")
+        await self._engine("POST", f"/containers/{_container(identity)}/{action}", seconds=STOP_SECONDS)
+
+    async def restart_service(self, name: str) -> None:
+        """End a service; containerd starts it anew."""
+        status, said = await run(self._guest, _RESTART.replace("NAME", _service(name)))
+        if status:
+            raise ProgramError(f"guest {self._guest}: service {name} is not restarted: {said.strip()[:500]}")
+
+    async def container_log(self, identity: str) -> Program:
+        """What a container printed, and goes on to print."""
+        found = await self._engine("GET", f"/containers/{_container(identity)}/json")
+        url = f"/containers/{identity}/logs?stdout=1&stderr=1&follow=1&tail={TAIL}"
+        return await from_engine(self._docker, url, tty=_tty(found))
+
+    async def service_log(self, name: str) -> Program:
+        """What a service printed, and goes on to print."""
+        reader = f"PYTHONPATH=/usr/lib/portchain exec python3 -m portchain.guest.log_reader --follow --tail={TAIL}"
+        return await InGuest.start(self._guest, f"{reader} -- {_service(name)}")
+
+    async def container_shell(self, identity: str) -> Program:
+        """A shell in a container."""
+        words = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Cmd": ["sh", "-c", _SHELL]}
+        made = await self._engine("POST", f"/containers/{_container(identity)}/exec", words)
+        number = str(made.get("Id", "")) if isinstance(made, dict) else ""
+        if not _CONTAINER.fullmatch(number):
+            raise ProgramError("guest: the engine made no program to run")
+        start = {"Detach": False, "Tty": False}
+
+        async def kill() -> None:
+            told = await self._engine("GET", f"/exec/{number}/json")
+            if told.get("Running") and isinstance(pid := told.get("Pid"), int) and pid > 1:
+                await run(self._guest, f"kill -KILL -- -{pid}")
+
+        return await from_engine(self._docker, f"/exec/{number}/start", start, at_end=kill)
+
+    async def service_shell(self, name: str) -> Program:
+        """A shell in a service."""
+        number, service = f"dashboard-{secrets.token_hex(8)}", _service(name)
+
+        async def kill() -> None:
+            pid = f"$({_TASK} ps {service} | awk '/{number}/ {{print $1}}')"
+            await run(self._guest, f'pid={pid}; [ -z "$pid" ] || kill -KILL -- -$pid')
+
+        shell = f"{_TASK} exec --exec-id {number} {service} sh -c '{_SHELL}'"
+        return await InGuest.start(self._guest, shell, at_end=kill)
+
+    async def _engine(self, method: str, url: str, sent: object = None, seconds: float = SECONDS) -> Any:
+        """The engine's answer as JSON, None where it has no content."""
+        body = None if sent is None else json.dumps(sent).encode()
+        try:
+            response = await client.request(self._docker, method, url, body, seconds)
+            if response.status >= 400:
+                raise ProgramError(message(response.status, response.body))
+            return response.parsed() if response.body else None
+        except (OSError, ValueError) as error:
+            raise ProgramError(f"guest: the engine: {error}") from None
+
+
+def _container(identity: str) -> str:
+    if not _CONTAINER.fullmatch(identity):
+        raise ProgramError("host: this is no container's id")
+    return identity
+
+
+def _service(name: str) -> str:
+    if not _SERVICE.fullmatch(name):
+        raise ProgramError("host: this is no service's name")
+    return name
+
+
+def _tty(inspected: Any) -> bool:
+    config = inspected.get("Config") if isinstance(inspected, dict) else None
+    return isinstance(config, dict) and config.get("Tty") is True

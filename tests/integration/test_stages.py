@@ -35,7 +35,7 @@ def test_a_line_a_stage_with_its_time_and_what_changed(tmp_path: Path) -> None:
     assert status == 0
     assert re.fullmatch(r"✓ First stage +\d+\.\d s  2 changed", lines[0])
     assert re.fullmatch(r"✓ Second stage +\d+\.\d s", lines[1])
-    assert re.fullmatch(r" +\d+\.\d s in all", lines[2])
+    assert re.fullmatch(r" +\d+\.\d s in all: 2 ok, 2 changed", lines[2])
 
 
 def test_a_failure_is_told_at_the_end_in_lines(tmp_path: Path) -> None:

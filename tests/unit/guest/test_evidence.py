@@ -41,6 +41,13 @@ def test_what_is_no_port_is_refused(port: int) -> None:
     assert "is no port" in Evidence().answer(json.dumps(request).encode())["error"]
 
 
+def test_no_more_than_a_few_hundred_containers_are_looked_into() -> None:
+    request = {"do": "inside", "containers": [f"no/{number}" for number in range(201)]}
+    told = Evidence().answer(json.dumps(request).encode())
+    assert len(told["containers"]) == 200
+    assert told["problems"][0] == "guest: 200 of 201 containers are looked into, no more at once"
+
+
 def test_requests_are_answered_in_order_until_the_client_is_done() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "portchain.guest.services.evidence"],

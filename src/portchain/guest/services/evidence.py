@@ -76,7 +76,10 @@ class Evidence:
 
     def _inside(self, request: Told) -> Told:
         problems: list[str] = []
-        wanted = [str(one) for one in request["containers"]][:_MOST_CONTAINERS]
+        wanted = [str(one) for one in request["containers"]]
+        if len(wanted) > _MOST_CONTAINERS:
+            problems.append(f"guest: {_MOST_CONTAINERS} of {len(wanted)} containers are looked into, no more at once")
+            del wanted[_MOST_CONTAINERS:]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = dict(zip(wanted, pool.map(lambda one: _container(one, problems), wanted), strict=True))
         _add_holders([one["space"] for one in found.values() if one.get("space")])

@@ -103,7 +103,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert left.value.code == 0
     listed = capsys.readouterr().out
-    assert all(f"    {name} " in listed for name in cli.COMMANDS)
+    assert all(f"\n    {name}" in listed for name in cli.COMMANDS)
 
 
 def test_a_command_loads_no_other_and_no_more_than_it_needs() -> None:

@@ -20,8 +20,9 @@ RUNS = 9
 WAYS = {
     "trace": ("trace", "{port}"),
     "trace --probe": ("trace", "--probe", "{port}"),
+    "report": ("report", "--output", "/tmp/portchain-report.html"),
     "trace of all": ("trace", "--json"),
-    "report": ("report", "--output", "/dev/null"),
+    "report": ("report", "--output", "/tmp/portchain-report.html"),
     "ps": ("ps", "--json"),
 }
 
@@ -30,7 +31,7 @@ def timed(guest: str, words: tuple[str, ...], port: int) -> float:
     """Seconds that a command takes from its start to its end."""
     command = ["portchain", *(word.format(port=port) for word in words), "--guest", guest]
     began = time.monotonic()
-    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=60, check=False)
     return time.monotonic() - began
 
 

@@ -98,6 +98,11 @@ reached:
   type: list
   elements: str
   sample: ["tcp :8080 → 0.0.0.0:8080 → 172.17.0.2:8080 → bridge → nginx"]
+broken:
+  description: What is broken or not as expected, each with the way to there and what to do.
+  returned: always
+  type: list
+  elements: str
 """
 
 from dataclasses import asdict  # noqa: E402
@@ -134,19 +139,20 @@ def main() -> None:
     except EvidenceError as error:
         module.fail_json(msg=str(error))
     chains = [chain for one in found.traces for chain in one.chains]
+    broken = [failure(chain) for chain in chains if chain.verdict] + found.problems
     told = {
+        "broken": broken,
         "chains": [asdict(chain) for chain in chains],
         "reached": [line(chain) for chain in chains if not chain.verdict],
     }
-    broken = [failure(chain) for chain in chains if chain.verdict] + found.problems
     if broken and not module.check_mode:
         module.fail_json(msg="\n".join([f"guest {given['guest']}: not every port reaches its server", *broken]), **told)
     kept = STATE / given["guest"] / "chains.txt"
-    before, after = kept.read_text() if kept.exists() else "", snapshot(found.traces)
+    before, after = kept.read_text("utf-8") if kept.exists() else "", snapshot(found.traces)
     if queries or (module.check_mode and broken):
         module.exit_json(changed=False, **told)
     if before != after and not module.check_mode:
-        kept.write_text(after)
+        kept.write_text(after, "utf-8")
     module.exit_json(changed=before != after, diff={"before": before, "after": after}, **told)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .draw.text import plain
 from .trace import Chain, Hop, Trace
 
 _ARROW = " → "
+_MAX_LINE = 2000  # characters
 
 
 def snapshot(traces: Iterable[Trace]) -> str:
@@ -20,7 +22,7 @@ def line(chain: Chain) -> str:
     """``tcp :8080 → 0.0.0.0:8080 → 172.17.0.2:8080 → bridge → nginx``; a broken one ends where it breaks."""
     places = [_place(hop) for hop in chain.hops if hop.state == "ok"]
     end = [f"broken: {chain.verdict.code}"] if chain.verdict else []
-    return _ARROW.join([f"{chain.protocol} {chain.listen}", *filter(None, places), *end])
+    return plain(_ARROW.join([f"{chain.protocol} {chain.listen}", *filter(None, places), *end]))
 
 
 def _place(hop: Hop) -> str:
@@ -41,11 +43,12 @@ def failure(chain: Chain) -> str:
     verdict = chain.verdict
     assert verdict
     way = [hop.title for hop in chain.hops if hop.state in ("ok", "unknown")]
-    return (
-        f"{chain.protocol} {chain.listen} is broken at {verdict.hop}: {verdict.text}\n"
-        f"  the way: {_ARROW.join([*way, f'✗ {verdict.hop}'])}\n"
-        f"  to do: {verdict.remedy}"
+    lines = (
+        f"{chain.protocol} {chain.listen} is broken at {verdict.hop}: {verdict.text}",
+        f"  the way: {_ARROW.join([*way, f'✗ {verdict.hop}'])}",
+        f"  to do: {verdict.remedy}",
     )
+    return "\n".join(plain(one, _MAX_LINE) for one in lines)
 
 
 # What may be expected of a chain, and where a trace has it.
@@ -69,5 +72,6 @@ def missed(wanted: Mapping[str, Any], traces: Iterable[Trace]) -> list[str]:
         hop = chains[0].hop(kind)
         seen = hop.facts.get(fact) if hop else None
         if wanted.get(word) and seen != wanted[word]:
-            found.append(f"{chains[0].protocol} {chains[0].listen}: {word} is {seen or 'none'}, not {wanted[word]}")
+            place = f"{chains[0].protocol} {chains[0].listen}"
+            found.append(f"{place}: {word} is {plain(str(seen or 'none'))}, not {wanted[word]}")
     return found

@@ -8,6 +8,7 @@ from one_container import RULES, container_space, forward, guest_space, machine,
 
 from portchain.chain.model import Machine
 from portchain.chain.summary import failure, line, missed, snapshot
+from portchain.chain.trace import Chain, Hop, Trace, Verdict
 from portchain.chain.walk import trace_all
 
 WHOLE = "tcp :8080 → 0.0.0.0:8080 → 172.17.0.2:80 → bridge → web"
@@ -41,6 +42,20 @@ def test_a_broken_chain_ends_where_it_breaks() -> None:
     assert first.startswith("tcp :8080 is broken at nat: no nat rule of the guest leads")
     assert way == "  the way: *:8080 → *:8080 → 127.0.0.1:8080 → 0.0.0.0:8080 → ✗ nat"
     assert "docker restart web" in remedy
+
+
+def test_names_of_the_guests_reach_no_terminal_as_they_are() -> None:
+    hop = Hop("container", "container", "ok", "a\x1b[2Jb\nc", facts={"name": "a\x1b[2Jb\nc"})
+    verdict = Verdict("no-server", "container-socket", "nobody at \x1b[31m", "look\nthere")
+    chain = Chain(":80", "", "tcp", "", (hop,), verdict)
+    for text in (line(chain), *failure(chain).split("\n"), *missed({"port": 80, "container": "a"}, [traced(chain)])):
+        assert text.isprintable()
+    assert len(failure(chain).split("\n")) == 3
+
+
+def traced(chain: Chain) -> Trace:
+    """A trace of one chain."""
+    return Trace("linuxkit", "80", 0.0, (chain,))
 
 
 def test_what_is_expected_is_held_against_the_hops() -> None:

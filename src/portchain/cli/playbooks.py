@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -42,13 +43,15 @@ def play(playbook: str, options: argparse.Namespace) -> int:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit status. Ctrl-C reaches the playbook as well, which is let end in order."""
+    """The exit status. Ctrl-C lets the playbook end in order, and a second one does not wait for that."""
     try:
         return 1 if process.wait() else 0
     except KeyboardInterrupt:
-        try:
+        if not sys.stdin.isatty():  # a terminal tells the playbook as well
+            process.send_signal(signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
+        if process.poll() is None:
             process.terminate()
         return _INTERRUPTED
 

@@ -17,8 +17,6 @@ MODULE_UTILS = $$(python -c 'import ansible.module_utils as utils; print(*utils.
 # Scripts are known by their first line, for most have no suffix.
 scripts_of = $$(git grep --untracked --files-with-matches --extended-regexp '^\#!.*[/ ]$(1)( |$$)')
 
-# A cached sudo ticket does not reach the terminal that Ansible opens, so -k leaves it out of account.
-BECOME = $(shell [ "$$(id -u)" = 0 ] || sudo -k -n true 2>/dev/null || echo --ask-become-pass)
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
@@ -28,7 +26,7 @@ NAME ?= default
 N ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down clean test lint sanity unit integration scenario bench bench-engine bench-ports bench-trace soak lock
+.PHONY: help setup up down clean test lint sanity unit integration browser pictures scenario bench bench-engine bench-ports bench-trace soak lock
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,17 +34,17 @@ help: ## Say what can be made
 setup: $(PORTCHAIN) $(COLLECTIONS) ## Prepare .venv and the Ansible collections
 
 up: setup ## Start the guest with its containers
-	ansible-playbook site.yml $(BECOME)
+	portchain up
 
 down: setup ## Stop the guest and remove all of it but the images and the cache
-	ansible-playbook playbooks/teardown.yml $(BECOME)
+	portchain down
 
 clean: down ## Take down, and remove the images, the environment and everything else that was made
 	$(SUDO) rm -rf /var/cache/portchain
 	rm -rf $(VENV) .ansible .cache
 
 test: $(STAMPS)-test $(COLLECTIONS) ## Run every check, as CI does (root, or sudo without a password)
-	scripts/run-stages $(RESULTS) lint sanity unit integration \
+	scripts/run-stages $(RESULTS) lint sanity unit integration browser \
 		scenario-default scenario-side_by_side scenario-clients scenario-ports scenario-services scenario-trace
 
 lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell scripts
@@ -64,7 +62,15 @@ unit: $(STAMPS)-test ## Run the unit tests
 	pytest tests/unit --junitxml=$(RESULTS)/$@.xml
 
 integration: $(STAMPS)-test $(COLLECTIONS) ## Run the tests that make sockets, namespaces and guests of their own (root)
-	pytest tests --ignore=tests/unit --junitxml=$(RESULTS)/$@.xml
+	pytest tests --ignore=tests/unit --ignore=tests/browser --junitxml=$(RESULTS)/$@.xml
+
+browser: $(STAMPS)-test ## Look at the pages in Chromium, which is installed if it is missing
+	$(SUDO) scripts/install-browser
+	pytest tests/browser --junitxml=$(RESULTS)/$@.xml
+
+pictures: $(STAMPS)-test ## Make the pictures of the report in docs/
+	$(SUDO) scripts/install-browser
+	python tests/browser/pictures.py
 
 scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=default
 

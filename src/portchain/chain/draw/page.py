@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from ...mapping.forward import Endpoint
 from ..model import Container, Link, Machine, Network, Space, names
 from ..rules.model import Rule
-from ..trace import Chain, Trace
+from ..trace import Chain, Trace, Verdict
 from . import svg
-from .rows import in_words, state_of
-from .scene import chain_key
+from .rows import host_port, state_of
+from .scene import chain_key, published
 from .text import plain
 
 # The elements whose content changes with the machine, by their ids.
@@ -102,17 +103,23 @@ def _words(machine: Machine, traces: Sequence[Trace]) -> dict[str, Any]:
         "space": space,
         "chains": chains,
         "broken": [one for one in chains if one.verdict],
+        "faults": list(_faults(chains)),
         "time": time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seen)),
         "picture": Markup(svg.picture(machine, traces, embedded=True)),
         "state_of": state_of,
-        "in_words": in_words,
+        "host_port": host_port,
         "anchor": anchor,
-        "host_place": lambda end: end.place if end.address else f"*:{end.port}",
+        "host_place": shown,
         "rules": list(_nat(space)),
         "members": lambda network: list(_members(machine, network)),
         "pairs": list(_pairs(machine)),
         "published": _published,
     }
+
+
+def shown(end: Endpoint) -> str:
+    """``*:8080``, ``127.0.0.1:8080``."""
+    return end.place if end.address else f"*:{end.port}"
 
 
 def anchor(chain: Chain) -> str:
@@ -152,8 +159,16 @@ def _pairs(machine: Machine) -> Iterator[tuple[Link, Link | None, str, str]]:
         yield link, end, container.name if container else "", master.name if master else ""
 
 
-def _published(container: Container) -> Iterator[str]:
+def _faults(chains: Sequence[Chain]) -> Iterable[list[Chain]]:
+    """The broken chains, those with the same verdict together."""
+    found: dict[Verdict, list[Chain]] = {}
+    for one in chains:
+        if one.verdict:
+            found.setdefault(one.verdict, []).append(one)
+    return found.values()
+
+
+def _published(machine: Machine, container: Container) -> Iterator[str]:
     """What a container publishes as docker ps has it: ``*:8080->80/tcp``."""
-    for one in container.wanted:
-        host = (one.host.place if one.host.address else f"*:{one.host.port}") if one.host else "*"
-        yield f"{host}->{one.container_port}/{one.protocol}"
+    for host, inside, protocol in published(machine, container):
+        yield f"{f'{shown(host)}->' if host else ''}{inside}/{protocol}"

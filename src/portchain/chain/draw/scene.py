@@ -5,9 +5,10 @@ All is in an order in which lines need not cross.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ...mapping.forward import Endpoint
 from ..model import Container, Guest, HostForward, Link, Machine, Network
 from ..trace import Chain, Hop, Trace
 
@@ -108,10 +109,21 @@ def inside_port(machine: Machine, chain: Chain) -> str:
     forward = forward_of(machine, chain)
     if not place and forward:
         owner = container_of(machine, chain)
-        wanted = owner.wanted if owner else ()
-        inside = next((w.container_port for w in wanted if w.host == forward.listen), 0)
+        ends = published(machine, owner) if owner else ()
+        inside = next((inside for host, inside, _ in ends if host == forward.listen), 0)
         place = f":{inside}" if inside else forward.target.place
     return f":{place.rpartition(':')[2]}" if place else ""
+
+
+def published(machine: Machine, container: Container) -> Iterator[tuple[Endpoint | None, int, str]]:
+    """Host endpoint, port and protocol of each port that a container publishes; none where it has no endpoint now."""
+    forwards = [one for one in machine.published() if one.owner == container.name]
+    bound = {(end.protocol, end.port): inside for end, inside in container.bound}
+    live = [(one.listen, bound.get((one.target.protocol, one.target.port))) for one in forwards]
+    for wanted in container.wanted:
+        same = [host for host, port in live if (host.protocol, port) == (wanted.protocol, wanted.container_port)]
+        host = wanted.host or next(iter(same), None)
+        yield host, wanted.container_port, wanted.protocol
 
 
 def broken_hop(chain: Chain) -> Hop | None:

@@ -152,3 +152,34 @@ def _deaf(machine: Machine, name: str, port: int) -> Machine:
 def _guest(machine: Machine) -> Guest:
     assert machine.guest
     return machine.guest
+
+
+BAD = "</text></svg><img src=x onerror=window.taken=1><script>window.taken=1</script>\x1b[31m\x07\u202e"
+
+
+def hostile() -> Machine:
+    """The seed's machine where everything that a guest may name has a name that is to do harm."""
+    whole = seed()
+    guest = _guest(whole)
+    containers = tuple(
+        replace(
+            one,
+            name=f"{BAD}{one.name}",
+            image=BAD,
+            status=BAD,
+            space=replace(
+                one.space,
+                listeners=tuple(replace(at, processes=(Process(7, BAD),)) for at in one.space.listeners),
+                links=tuple(replace(link, name=f"{BAD}{link.name}") for link in one.space.links),
+            ),
+        )
+        for one in guest.containers
+        if one.space
+    )
+    networks = tuple(replace(one, name=f"{BAD}{one.name}") for one in guest.networks)
+    services = tuple(replace(one, name=BAD, state=BAD) for one in guest.services)
+    spoilt = replace(guest, containers=containers, networks=networks, services=services, problems=(BAD,))
+    daemon = whole.host.forwarder
+    assert daemon
+    forwards = tuple(replace(one, owner=f"{BAD}{one.owner}", error=BAD) for one in daemon.forwards)
+    return replace(whole, guest=spoilt, host=replace(whole.host, forwarder=replace(daemon, forwards=forwards)))

@@ -39,7 +39,8 @@ class View:
         seen = max((one.time for one in traces), default=0.0)
         counts = self._meter.read(chains, seen)
         words = {
-            "guest": machine.guest,
+            "containers": machine.guest.containers if machine.guest else (),
+            "services": machine.guest.services if machine.guest else (),
             "rows": [(key, chain, counts[key]) for key, chain in chains.items()],
             "counters": [counter[0] for counter in COUNTERS],
             "anchor": page.anchor,

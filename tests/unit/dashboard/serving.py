@@ -1,0 +1,142 @@
+"""A dashboard in this process, with a machine and actions that tests say."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from portchain.dashboard import live
+from portchain.dashboard.changes import Picture
+from portchain.dashboard.guard import CSRF_HEADER, Guard
+from portchain.dashboard.programs import ProgramError
+from portchain.dashboard.watch import Watch
+
+SECONDS = 10
+
+
+class Echo:
+    """A program that greets, says what is typed, and notes its end."""
+
+    def __init__(self, greeting: str = "") -> None:
+        self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        self._said.put_nowait(greeting.encode())
+        self.ended = threading.Event()
+
+    async def output(self) -> AsyncIterator[bytes]:
+        while (data := await self._said.get()) != b"exit\n":
+            yield data
+
+    async def write(self, data: bytes) -> None:
+        self._said.put_nowait(data)
+
+    async def end(self) -> None:
+        self.ended.set()
+
+
+@dataclass
+class Deeds:
+    """Stands for Actions: remembers what it was told."""
+
+    done: list[str] = field(default_factory=list)
+    programs: list[Echo] = field(default_factory=list)
+    refuses: str = ""
+    does: Callable[[str], object] = str
+
+    async def container(self, identity: str, action: str) -> None:
+        self._do(f"{action} {identity}")
+
+    async def restart_service(self, name: str) -> None:
+        self._do(f"restart {name}")
+
+    async def container_log(self, identity: str) -> Echo:
+        return self._run(f"log of {identity}\n")
+
+    async def service_log(self, name: str) -> Echo:
+        return self._run(f"log of {name}\n")
+
+    async def container_shell(self, identity: str) -> Echo:
+        return self._run(f"shell in \x1b[31m{identity}\x1b[0m\n")
+
+    async def service_shell(self, name: str) -> Echo:
+        return self._run(f"shell in {name}\n")
+
+    def _do(self, what: str) -> None:
+        if self.refuses:
+            raise ProgramError(self.refuses)
+        self.done.append(what)
+        self.does(what)
+
+    def _run(self, greeting: str) -> Echo:
+        self.programs.append(Echo(greeting))
+        return self.programs[-1]
+
+
+class Served:
+    """A running dashboard: its guard, its deeds, and a client of it."""
+
+    def __init__(self, port: int, guard: Guard, deeds: Deeds) -> None:
+        self.port = port
+        self.guard = guard
+        self.deeds = deeds
+        self.looks = 0
+
+    @property
+    def cookie(self) -> dict[str, str]:
+        """What a browser sends that has been let in."""
+        return {"Cookie": f"portchain_{self.port}={self.guard.session}"}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """What the page's own script sends."""
+        return {**self.cookie, "Origin": f"http://127.0.0.1:{self.port}", CSRF_HEADER: "dashboard"}
+
+    def open(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> http.client.HTTPResponse:
+        """The head of the answer; the body is to be read by whoever asks."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        connection.request(method, path, body, dict(headers))
+        return connection.getresponse()
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> tuple[int, str]:
+        """Status and body, below the secret path."""
+        response = self.open(method, f"/{self.guard.place}{path}", headers, body)
+        with response:
+            return response.status, response.read().decode()
+
+
+@contextmanager
+def served(see: Callable[[], Picture], deeds: Deeds | None = None, seconds: float = 0.05) -> Iterator[Served]:
+    """A dashboard that looks with ``see`` every so many ``seconds``."""
+    deeds = deeds or Deeds()
+    with live.bind(0) as listener:
+        port = listener.getsockname()[1]
+        one = Served(port, Guard(port), deeds)
+        started, stops = threading.Event(), []
+
+        async def look() -> Picture:
+            one.looks += 1
+            return see()
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+
+            def told(stop: Callable[[], None]) -> None:
+                stops.append(lambda: loop.call_soon_threadsafe(stop))
+                started.set()
+
+            serving: Awaitable[None] = live.serve(listener, one.guard, Watch(look, seconds), deeds, told)
+            await serving
+
+        thread = threading.Thread(target=asyncio.run, args=[main()])
+        thread.start()
+        assert started.wait(SECONDS)
+        try:
+            yield one
+        finally:
+            stops[0]()
+            thread.join(SECONDS)
+            assert not thread.is_alive()

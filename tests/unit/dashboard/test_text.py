@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portchain.dashboard.text import MAX_SEQUENCE, Pieces, Plain
+from portchain.engine.body import ProtocolError
+
+SPEAKING = "\x1b[1;31mréd\x1b[0m\r\nnext\x1b]0;title\x07!\x1b(B\tend\x1b[2K\n"
+
+
+def taken(data: bytes, *cuts: int) -> str:
+    plain, places = Plain(), [0, *sorted(cuts), len(data)]
+    pieces = [plain.take(data[a:b]) for a, b in pairwise(places)]
+    return "".join(pieces) + plain.take(b"", end=True)
+
+
+@given(st.lists(st.integers(0, len(SPEAKING.encode())), max_size=8))
+def test_sequences_go_wherever_they_are_cut(cuts: list[int]) -> None:
+    assert taken(SPEAKING.encode(), *cuts) == "réd\nnext!\tend\n"
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=4))
+def test_nothing_that_controls_gets_through(data: bytes, cuts: list[int]) -> None:
+    assert all(c.isprintable() or c in "\n\t" for c in taken(data, *(min(cut, len(data)) for cut in cuts)))
+
+
+def test_what_turns_text_around_goes() -> None:
+    assert taken("a\u202eb\u2066c".encode()) == "abc"
+
+
+def test_a_sequence_that_never_ends_is_not_kept() -> None:
+    plain = Plain()
+    assert plain.take(b"\x1b]" + b"x" * MAX_SEQUENCE)
+    assert plain.take(b"after") == "after"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=5), st.integers(1, 20))
+def test_a_multiplexed_stream_is_put_together(printed: list[bytes], size: int) -> None:
+    sent = b"".join(bytes([1 + n % 2, 0, 0, 0]) + len(one).to_bytes(4, "big") + one for n, one in enumerate(printed))
+    pieces = Pieces()
+    found = [one for at in range(0, len(sent), size) for one in pieces.take(sent[at : at + size])]
+    assert b"".join(found) == b"".join(printed)
+
+
+def test_a_stream_that_is_not_multiplexed_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="not multiplexed"):
+        list(Pieces().take(b"plain text"))

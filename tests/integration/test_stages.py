@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -13,19 +17,26 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 MESSAGE = "Nothing was changed, for this has to be put right first:\n- one"
 FAILS = {"name": "Fail", "ansible.builtin.fail": {"msg": MESSAGE}}
+SLEEPS = {"name": "Sleep", "ansible.builtin.command": "sleep 60"}
 CHANGES = {"name": "Change", "ansible.builtin.command": "true", "changed_when": True}
 
 
-def play(folder: Path, *plays: tuple[str, list[dict[str, object]]]) -> tuple[int, list[str]]:
-    """The exit status and the lines of a playbook with these plays."""
+def playbook(folder: Path, *plays: tuple[str, list[dict[str, object]]]) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment that show a playbook with these plays in stages."""
     book = [{"name": name, "hosts": "localhost", "gather_facts": False, "tasks": tasks} for name, tasks in plays]
     path = folder / "book.yml"
     path.write_text(yaml.safe_dump(book))
     stages = {"ANSIBLE_STDOUT_CALLBACK": "stages", "ANSIBLE_CALLBACK_PLUGINS": str(PROJECT / "callback_plugins")}
     command = ["ansible-playbook", "--inventory", "localhost,", "--connection", "local", str(path)]
     command += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
+    return command, {**os.environ, **stages}
+
+
+def play(folder: Path, *plays: tuple[str, list[dict[str, object]]]) -> tuple[int, list[str]]:
+    """The exit status and the lines of a playbook with these plays."""
+    command, environment = playbook(folder, *plays)
     done = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, **stages}, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stdout.splitlines()
 
@@ -49,7 +60,52 @@ def test_a_failure_is_told_at_the_end_in_lines(tmp_path: Path) -> None:
 
 def test_what_was_put_right_is_no_failure(tmp_path: Path) -> None:
     rescued = {"name": "Try", "block": [FAILS], "rescue": [CHANGES]}
-    status, lines = play(tmp_path, ("Look", [rescued, {**FAILS, "ignore_errors": True}]))
+    status, lines = play(tmp_path, ("Look", [rescued, {**FAILS, "ignore_errors": True}]), ("Go on", []))
     assert status == 0
     assert lines[0].startswith("✓ Look")
+    assert lines[1].startswith("✓ Go on")
     assert not any("put right first" in line for line in lines)
+
+
+def read_until(terminal: int, wanted: bytes, seconds: float = 20) -> bytes:
+    """What comes from a terminal up to what is ``wanted``, or to its end."""
+    found, deadline = b"", time.monotonic() + seconds
+    while wanted not in found and time.monotonic() < deadline:
+        if not select.select([terminal], [], [], 0.2)[0]:
+            continue
+        try:
+            found += os.read(terminal, 65536)
+        except OSError:  # nobody has it open any more
+            break
+    return found
+
+
+def test_ctrl_c_leaves_the_terminal_with_a_cursor_and_says_what_did_not_end(tmp_path: Path) -> None:
+    command, environment = playbook(tmp_path, ("Boot", [SLEEPS]))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(PROJECT)
+        os.execvpe(command[0], command, {**environment, "TERM": "xterm"})
+    shown = read_until(terminal, b"Sleep")
+    assert shown.count(b"\x1b[?25l") == 1
+    os.write(terminal, b"\x03")
+    shown = read_until(terminal, b"nothing of the kind")
+    os.waitpid(pid, 0)
+    assert b"\x1b[?25h" in shown
+    assert re.search(rb"Boot +\d+\.\d s  did not end", shown)
+
+
+def test_an_interrupt_without_a_terminal_reaches_the_playbook() -> None:
+    code = (
+        "import subprocess, sys; from portchain.cli import playbooks; found = subprocess.Popen(['sleep', '60']);"
+        "wait = found.wait; found.wait = lambda *words: print(found.pid, flush=True) or wait(*words);"
+        "sys.exit(playbooks._wait(found))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        assert process.stdout
+        sleeping = int(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert not Path(f"/proc/{sleeping}").exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import docker
@@ -20,18 +21,17 @@ RUNS = 9
 WAYS = {
     "trace": ("trace", "{port}"),
     "trace --probe": ("trace", "--probe", "{port}"),
-    "report": ("report", "--output", "/tmp/portchain-report.html"),
     "trace of all": ("trace", "--json"),
-    "report": ("report", "--output", "/tmp/portchain-report.html"),
+    "report": ("report", "--output", "{page}"),
     "ps": ("ps", "--json"),
 }
 
 
-def timed(guest: str, words: tuple[str, ...], port: int) -> float:
+def timed(guest: str, words: tuple[str, ...], **named: object) -> float:
     """Seconds that a command takes from its start to its end."""
-    command = ["portchain", *(word.format(port=port) for word in words), "--guest", guest]
+    command = ["portchain", *(word.format(**named) for word in words), "--guest", guest]
     began = time.monotonic()
-    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=60, check=False)
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
     return time.monotonic() - began
 
 
@@ -39,7 +39,7 @@ def main(name: str) -> None:
     """Print a line for each command."""
     engine = docker.DockerClient(base_url=f"unix://{Guest(name).run_dir}/docker.sock", timeout=120)
     image = engine.containers.get("probe").image.tags[0]
-    with cleaned(engine):
+    with cleaned(engine), tempfile.TemporaryDirectory() as folder:
         for _ in range(CONTAINERS):
             ports = free_ports(PORTS)
             places = {f"{7000 + index}/tcp": port for index, port in enumerate(ports)}
@@ -47,7 +47,7 @@ def main(name: str) -> None:
         answered(ports[0])
         print(f"{CONTAINERS * PORTS} published ports, {CONTAINERS} containers, medians of {RUNS}")
         for title, words in WAYS.items():
-            took = [timed(name, words, ports[0]) for _ in range(RUNS)]
+            took = [timed(name, words, port=ports[0], page=f"{folder}/page.html") for _ in range(RUNS)]
             print(f"{title:14} {statistics.median(took):5.2f} s ({min(took):.2f} to {max(took):.2f})")
 
 

@@ -30,6 +30,7 @@ author: portchain developers (@portchain)
 
 _MAX_LINE = 2000  # characters
 _MAX_LINES = 40
+_WIDTH = 36  # of a stage's name
 
 
 class Failure(NamedTuple):
@@ -78,7 +79,7 @@ class CallbackModule(CallbackBase):
     def __rich__(self) -> Spinner:
         """The stage that is under way."""
         passed = time.monotonic() - self._stage_began
-        text = f"{self._stage:32} {passed:6.1f} s  {self._task}"
+        text = f"{self._stage:{_WIDTH}} {passed:6.1f} s  {self._task}"
         return Spinner("dots", Text(text, overflow="ellipsis", no_wrap=True))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -106,7 +107,8 @@ class CallbackModule(CallbackBase):
         self._task = f"{_name(result.task)}, tried {result.result.get('attempts')} times"
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Count what changed."""
+        """Count what changed, and show what the task warns of."""
+        self._handle_warnings(result.result)
         self._changed += bool(result.result.get("changed"))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
@@ -119,6 +121,7 @@ class CallbackModule(CallbackBase):
         self._keep(result)
 
     def _keep(self, result: Any) -> None:
+        self._handle_warnings(result.result)
         host = result.host.get_name()
         self._failed[host] = Failure(self._stage, _name(result.task), reason(result.result))
         self._broken.add(host)
@@ -132,7 +135,7 @@ class CallbackModule(CallbackBase):
         passed = time.monotonic() - self._stage_began
         mark = Text("✗", style="bold red") if self._broken or told else Text("✓", style="green")
         told = told or (f"{self._changed} changed" if self._changed else "")
-        self._console.print(mark, Text(f"{self._stage:32} {passed:6.1f} s  {told}".rstrip()))
+        self._console.print(mark, Text(f"{self._stage:{_WIDTH}} {passed:6.1f} s  {told}".rstrip()))
         self._stage = ""
 
     def _interrupted(self) -> None:
@@ -151,7 +154,7 @@ class CallbackModule(CallbackBase):
             self._console.print(Text("\n-v shows all that Ansible says", style="dim"))
         passed = time.monotonic() - self._began
         counts = f"{sum(stats.ok.values())} ok, {sum(stats.changed.values())} changed"
-        self._console.print(Text(f"{'':34} {passed:6.1f} s in all: {counts}", style="dim"))
+        self._console.print(Text(f"{'':{_WIDTH + 2}} {passed:6.1f} s in all: {counts}", style="dim"))
 
 
 def _name(task: Any) -> str:

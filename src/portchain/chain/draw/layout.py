@@ -106,13 +106,13 @@ class _Layout:
                 "vpnkit-forwarder accepts on the host's own sockets, which the forwarder hands over, and dials inside",
             ),
         ]
-        left, middle = FORWARDER.left + 10, (top + bottom) / 2
+        left = FORWARDER.left + 10
         self.picture.above += [
             Text(HOST_ZONE.left + 10, 36, "host", "bold", size=LARGE),
             Text(HOST_ZONE.left + 10, 54, pid, "dim" if daemon else "bad", size=SMALL).within(HOST_ZONE.width - 16),
-            Text(left, middle - 12, "vpnkit-", "bold", size=SMALL),
-            Text(left, middle + 3, "forwarder", "bold", size=SMALL),
-            Text(left, middle + 18, f"pid {channel}" if channel else "away", "dim" if channel else "bad", size=SMALL),
+            Text(left, top + 18, "vpnkit-", "bold", size=SMALL),
+            Text(left, top + 33, "forwarder", "bold", size=SMALL),
+            Text(left, top + 48, f"pid {channel}" if channel else "away", "dim" if channel else "bad", size=SMALL),
         ]
 
     def _area(self, area: Area, top: float) -> float:

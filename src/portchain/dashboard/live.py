@@ -45,10 +45,11 @@ def looks(threads: ThreadPoolExecutor, session: Session) -> Look:
 
 
 class Connection(H11Protocol):
-    """A client's connection, closed once it has asked for nothing long enough."""
+    """A client's connection, closed once it has asked for nothing long enough. What it asks for has secrets: no log."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As asyncio's."""
+        self.access_log = False
         super().connection_made(transport)
         self._check(None)
 

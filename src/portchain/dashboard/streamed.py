@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+_END = {"type": "http.response.body", "body": b"", "more_body": False}
+
 
 class Streamed(Response):
     """``pieces`` as they come; ``at_end`` is called however it ends."""
@@ -37,15 +39,18 @@ class Streamed(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._at_end()
-        if not tasks[0].cancelled():
-            tasks[0].result()
+        sending, gone, _ = tasks
+        if not sending.cancelled():
+            sending.result()
+        elif gone.cancelled():
+            await send(_END)
 
     async def _send(self, send: Send) -> None:
         head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         await send(head)
         async for piece in self._pieces:
             await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send(_END)
 
 
 async def _gone(receive: Receive) -> None:

@@ -132,10 +132,9 @@ class _Layout:
         said = [(text, style) for text, style in _about_way(area) if text]
         title = plain("; ".join(text for text, _ in said))
         self.picture.below.append(Rect(BRIDGE.left, top, BRIDGE.width, bottom - top, looks, title))
-        y = (top + bottom) / 2 - _LINE / 2 * len(said) + 11
         for n, (text, style) in enumerate(said):
             self.picture.above.append(
-                Text(BRIDGE.left + 8, y + n * _LINE, text, style, size=SMALL).within(BRIDGE.width - 14)
+                Text(BRIDGE.left + 8, top + 18 + n * _LINE, text, style, size=SMALL).within(BRIDGE.width - 14)
             )
 
     def _place(self, area: Area, place: Place, top: float) -> float:

@@ -32,6 +32,16 @@ def pair_of(container: Any, host: Host) -> str:
     return found.split("/")[-2]
 
 
+def fails(port: int) -> bool:
+    """Whether a client gets no answer from a probe."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as client:
+            client.sendall(b"page\n")
+            return not client.recv(1)
+    except OSError:
+        return True
+
+
 def mended(verdict: Verdict, asked: int | str) -> None:
     """Wait until the chain is whole again."""
     wait_for(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
@@ -148,6 +158,7 @@ def test_dnat_missing(served: Served, host: Host, changed: Changed, trace: Trace
     rule = rule_for(host, port)
     with changed(f"iptables -t nat -D {rule}", f"iptables -t nat -A {rule}"):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("dnat-missing", "nat")
     mended(verdict, port)
 
@@ -158,6 +169,7 @@ def test_dnat_shadowed(target: str, served: Served, changed: Changed, host: Host
     rule = f"DOCKER -p tcp -m tcp --dport {port} -j {target}"
     with changed(f"iptables -t nat -I {rule}", f"iptables -t nat -D {rule}"):
         found = trace(port)["verdict"]
+        assert fails(port)
         assert (found["code"], found["hop"]) == ("dnat-shadowed", "nat")
         host.check_output(found["remedy"].removeprefix("portchain shell -- "))
         assert trace(port)["verdict"] is None
@@ -166,7 +178,7 @@ def test_dnat_shadowed(target: str, served: Served, changed: Changed, host: Host
 
 DROPS = {
     "on the way in": ("filter -I", "OUTPUT -d {address} -p tcp -m tcp --dport 7000 -j DROP"),
-    "rejected": ("filter -I", "OUTPUT -o docker0 -p tcp -m tcp --dport 7000 -j REJECT"),
+    "rejected": ("filter -I", "OUTPUT -d {address} -p tcp -m tcp --dport 7000 -j REJECT"),
     "before translation": ("raw -I", "OUTPUT -p tcp -m tcp --dport {port} -j DROP"),
     "the answers": ("filter -I", "INPUT -i docker0 -p tcp -m tcp --sport 7000 -j DROP"),
     "not but": ("filter -I", "OUTPUT ! -d 127.0.0.0/8 -p tcp -m tcp --dport 7000 -m conntrack --ctstate NEW -j DROP"),
@@ -181,6 +193,7 @@ def test_filter_drop(drop: str, served: Served, changed: Changed, trace: Trace, 
     command = f"iptables -t {where} {rule}"
     with changed(command, command.replace("-I", "-D")):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("filter-drop", "filter")
     assert rule.split(" -j ")[0].split("--")[-1] in found["text"]
     mended(verdict, port)
@@ -191,6 +204,7 @@ def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trac
     table = "table inet own { chain out { type filter hook output priority 10; tcp dport 7000 drop; }; }"
     with changed(f"nft '{table}'", "nft delete table inet own"):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("filter-drop", "filter")
     assert "inet own" in found["text"]
     mended(verdict, port)
@@ -213,6 +227,7 @@ def test_veth_down(served: Served, host: Host, changed: Changed, trace: Trace, v
     pair = pair_of(container, host)
     with changed(f"ip link set {pair} down", f"ip link set {pair} up"):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("veth-down", "veth")
     assert pair in found["text"]
     mended(verdict, port)
@@ -231,6 +246,7 @@ def test_veth_detached(served: Served, host: Host, changed: Changed, trace: Trac
     pair = pair_of(container, host)
     with changed(f"ip link set {pair} nomaster", f"ip link set {pair} master docker0"):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("veth-detached", "veth")
     mended(verdict, port)
 
@@ -241,6 +257,7 @@ def test_bridge_down(served: Served, engine: Any, changed: Changed, trace: Trace
     _, port = served(network="extra")
     with changed(f"ip link set {bridge} down", f"ip link set {bridge} up"):
         found = trace(port)["verdict"]
+        assert fails(port)
     assert (found["code"], found["hop"]) == ("bridge-down", "bridge")
     mended(verdict, port)
 

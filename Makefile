@@ -61,15 +61,13 @@ sanity: $(STAMPS)-test $(COLLECTIONS) ## Hold the modules' documentation against
 unit: $(STAMPS)-test ## Run the unit tests
 	pytest tests/unit --junitxml=$(RESULTS)/$@.xml
 
-integration: $(STAMPS)-test $(COLLECTIONS) ## Run the tests that make sockets, namespaces and guests of their own (root)
+integration: $(STAMPS)-packages $(COLLECTIONS) ## Run the tests that make sockets, namespaces and guests of their own (root)
 	pytest tests --ignore=tests/unit --ignore=tests/browser --junitxml=$(RESULTS)/$@.xml
 
-browser: $(STAMPS)-test ## Look at the pages in Chromium, which is installed if it is missing
-	$(SUDO) scripts/install-browser
+browser: $(STAMPS)-packages ## Look at the pages in Chromium, which is installed if it is missing
 	pytest tests/browser --junitxml=$(RESULTS)/$@.xml
 
-pictures: $(STAMPS)-test ## Make the pictures of the report in docs/
-	$(SUDO) scripts/install-browser
+pictures: $(STAMPS)-packages ## Make the pictures of the report in docs/
 	python tests/browser/pictures.py
 
 scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=default
@@ -78,6 +76,8 @@ scenario-%: $(STAMPS)-test $(COLLECTIONS)
 	molecule test --scenario-name $*
 
 scenario-clients: $(COMPOSE)
+
+scenario-trace: $(STAMPS)-packages
 
 bench: setup ## Measure the forwarder beside its peers, and how fast the guest GUEST boots (restarts it)
 	$(VENV)/bin/python tests/bench/forwarder.py
@@ -119,6 +119,10 @@ $(PORTCHAIN): pyproject.toml $(STAMPS)-run
 
 $(STAMPS)-test: requirements/test.txt $(PORTCHAIN)
 	$(PIP_INSTALL) --require-hashes --requirement requirements/test.txt
+	touch $@
+
+$(STAMPS)-packages: scripts/install-test-packages $(STAMPS)-test
+	$(SUDO) scripts/install-test-packages
 	touch $@
 
 $(COLLECTIONS): requirements.yml requirements/collections.txt scripts/unpack-collections $(STAMPS)-run

@@ -28,7 +28,8 @@ from .watch import FullError, Watch
 MAX_BODY = 1 << 16  # bytes
 BODY_SECONDS = 10.0
 FIRST_SECONDS = 15.0
-_HEAD = """<link rel="stylesheet" href="page.css">
+_HEAD = """<link rel="icon" href="icon.svg">
+<link rel="stylesheet" href="page.css">
 <link rel="stylesheet" href="live.css">
 <script type="module" src="page.js"></script>
 <script type="module" src="live.js"></script>"""
@@ -184,8 +185,8 @@ def _assets() -> Iterator[tuple[str, str, str]]:
     own = files(__package__) / "assets"
     yield "page.css", page.style(), "text/css"
     yield "page.js", page.script(), "text/javascript"
-    yield "live.css", (own / "live.css").read_text(), "text/css"
-    yield "live.js", (own / "live.js").read_text(), "text/javascript"
+    for name, kind in (("live.css", "text/css"), ("live.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
+        yield name, (own / name).read_text(), kind
 
 
 def _asset(text: str, kind: str) -> Handler:

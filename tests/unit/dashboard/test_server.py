@@ -61,7 +61,7 @@ def test_from_another_sites_link_the_page_comes_in_a_second_step(board: Served) 
         assert "SameSite=Strict" in response.headers["Set-Cookie"]
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/live.js", "/page.css", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/events", "/live.js", "/page.css", "/icon.svg", "/nothing"])
 def test_nothing_is_there_without_token_or_cookie(board: Served, path: str) -> None:
     assert board.ask("GET", path, {})[0] == 401
 

@@ -1,0 +1,56 @@
+"""A real Chromium, which must ask for nothing but the page and complain of nothing in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+ALLOWED = ("file:", "data:", "about:", "http://127.0.0.1:", "http://localhost:")
+FIRST_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser that Debian packages; ``make browser`` installs it."""
+    program = shutil.which("chromium")
+    assert program, "host: no chromium; make browser"
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=program, args=list(FLAGS), timeout=FIRST_SECONDS * 1000)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page, 1280 wide. At the end it must have asked nobody else and have said nothing on its console."""
+    complaints: list[str] = []
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(ALLOWED):
+            complaints.append(f"asked for {request.url}")
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    made = context.new_page()
+    made.set_default_timeout(10_000)
+    made.on("console", said)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.on("request", asked)
+    yield made
+    context.close()
+    assert not complaints, complaints

@@ -137,6 +137,18 @@ def test_a_verdict_leads_to_its_chain(page: Page, reports: dict[str, str]) -> No
     assert details.evaluate("one => one.open")
 
 
+@pytest.mark.parametrize("way", ["click", "key"])
+def test_the_picture_leads_to_a_chains_hops(page: Page, reports: dict[str, str], way: str) -> None:
+    page.goto(reports["seed"])
+    chain = page.locator(".chain[data-port='49673']")
+    if way == "click":
+        chain.locator("rect").first.click()
+    else:
+        chain.focus()
+        page.keyboard.press("Enter")
+    assert page.locator("[id='chain-tcp-:49673'] .hops").is_visible()
+
+
 def test_what_containers_are_called_is_shown_and_never_run(page: Page, reports: dict[str, str]) -> None:
     page.goto(reports["hostile"])
     assert page.evaluate("window.taken") is None

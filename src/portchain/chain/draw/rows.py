@@ -61,7 +61,7 @@ class Rows:
         y = top
         for chain in place.chains:
             heights.append(y + ROW / 2)
-            drawn.append(Drawn(chain.listen.rpartition(":")[2], chain.protocol, state_of(chain), in_words(chain)))
+            drawn.append(Drawn(chain.listen, chain.protocol, state_of(chain), in_words(chain)))
             reason = _reason(chain, y + ROW + 8)
             drawn[-1].shapes += [*_pill(HOST, heights[-1], host_port(chain), _looks(chain, "host-socket")), *reason]
             y += ROW + (_REASON if reason else 0)

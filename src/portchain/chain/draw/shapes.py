@@ -103,13 +103,18 @@ Shape = Rect | Text | Wire
 
 @dataclass
 class Drawn:
-    """A chain's own shapes: ``port`` is its host port, ``protocol`` tcp or udp, ``title`` the chain in words."""
+    """A chain's own shapes. ``place`` is where the host listens, ``title`` the chain in words."""
 
-    port: str
+    place: str
     protocol: str
     state: str
     title: str
     shapes: list[Shape] = field(default_factory=list)
+
+    @property
+    def port(self) -> str:
+        """The host's port."""
+        return self.place.rpartition(":")[2]
 
 
 @dataclass

@@ -46,12 +46,10 @@ def _svg(drawn: Picture, embedded: bool) -> str:
 
 def _chain(one: Drawn) -> str:
     title = escape(one.title)
-    head = f'<g class="chain {one.state}" data-port="{escape(one.port)}" data-protocol="{one.protocol}" tabindex="0" '
-    wires = [shape for shape in one.shapes if isinstance(shape, Wire)]
-    reach = "".join(f'<path class="reach" d="{_path(wire)}"/>' for wire in wires)
-    return (
-        f'{head}role="group" aria-label="{title}"><title>{title}</title>{reach}{"".join(map(_shape, one.shapes))}</g>'
-    )
+    names = f'data-port="{escape(one.port)}" data-protocol="{one.protocol}" data-place="{escape(one.place)}"'
+    head = f'<g class="chain {one.state}" {names} tabindex="0" role="group" aria-label="{title}"><title>{title}</title>'
+    reach = "".join(f'<path class="reach" d="{_path(shape)}"/>' for shape in one.shapes if isinstance(shape, Wire))
+    return f"{head}{reach}{''.join(map(_shape, one.shapes))}</g>"
 
 
 def _shape(shape: Shape) -> str:

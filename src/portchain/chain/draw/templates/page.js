@@ -13,6 +13,14 @@ function open() {
   if (chosen instanceof HTMLDetailsElement) chosen.open = true;
 }
 
+// From a chain in the picture to its hops.
+function lead(event) {
+  const chain = event.target.closest(".picture .chain");
+  if (chain && (event.type === "click" || event.key === "Enter")) location.hash = `chain-${chain.dataset.protocol}-${chain.dataset.place}`;
+}
+
 find.addEventListener("input", filter);
+addEventListener("click", lead);
+addEventListener("keydown", lead);
 addEventListener("hashchange", open);
 open();

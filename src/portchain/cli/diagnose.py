@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import socket
 import sys
 import tarfile
@@ -18,7 +17,8 @@ from pathlib import Path
 from .. import daemon
 from ..diagnostics import host, page
 from ..diagnostics.gather import Item, ProbeError, gather, read_stream
-from .common import DEFAULT_GUEST, Command, CommandError, chosen
+from .common import DEFAULT_GUEST, Command, chosen
+from .output import check_place, written
 
 _HOST_SECONDS = 60.0
 _SILENCE_SECONDS = 30.0
@@ -31,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"portchain-{guest}-{stamp}"
     target = Path(options.output or f"{name}.tar.gz")
-    if not target.parent.is_dir():
-        raise CommandError(f"host: no folder {target.parent} to put {target.name} in")
+    check_place(target)
     items = list(told(both_sides(guest)))
     notes = {item.path: item.note for item in items if item.note}
     facts = {"Guest": guest, "Gathered": stamp, "Files": str(len(items)), "Missing or cut": str(len(notes))}
@@ -77,24 +76,17 @@ def told(items: Iterable[Item]) -> Iterator[Item]:
 
 def write(target: Path, folder: str, items: Iterable[Item]) -> None:
     """Write the items below ``folder`` as a zip or a compressed tar, by the target's name, for its owner alone."""
-    new = target.with_name(f".{target.name}.new")
-    try:
-        with os.fdopen(os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:
-            if target.suffix == ".zip":
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-                    for item in items:
-                        packed.writestr(f"{folder}/{item.path}", item.data)
-            else:
-                with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive:
-                    for item in items:
-                        entry = tarfile.TarInfo(f"{folder}/{item.path}")
-                        entry.size, entry.mtime, entry.mode = len(item.data), int(time.time()), 0o600
-                        archive.addfile(entry, io.BytesIO(item.data))
-        new.replace(target)
-    except OSError as error:
-        raise CommandError(f"host: {target} cannot be written: {error.strerror}") from error
-    finally:
-        new.unlink(missing_ok=True)
+    with written(target) as file:
+        if target.suffix == ".zip":
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+                for item in items:
+                    packed.writestr(f"{folder}/{item.path}", item.data)
+            return
+        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive:
+            for item in items:
+                entry = tarfile.TarInfo(f"{folder}/{item.path}")
+                entry.size, entry.mtime, entry.mode = len(item.data), int(time.time()), 0o600
+                archive.addfile(entry, io.BytesIO(item.data))
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from ..chain.look import Session
 from ..chain.read_guest import EvidenceError
 from ..chain.tracing import trace_machine
 from .common import DEFAULT_GUEST, Command, CommandError, chosen
+from .output import check_place, written
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,29 +19,18 @@ def run(options: argparse.Namespace) -> int:
 
     guest = options.guest or DEFAULT_GUEST
     chosen(guest)
+    target = Path(options.output or f"portchain-{guest}.html")
+    check_place(target)
     try:
         with Session(guest) as session:
             machine, traces = trace_machine(session)
     except EvidenceError as error:
         raise CommandError(str(error)) from None
-    target = Path(options.output or f"portchain-{guest}.html")
-    write(target, page.page(machine, traces))
+    with written(target) as file:
+        file.write(page.page(machine, traces).encode())
     broken = [chain.listen for trace in traces for chain in trace.chains if chain.verdict]
     print(json.dumps({"file": str(target), "broken": broken}, indent=2) if options.json else target)
     return 1 if broken or machine.guest is None else 0
-
-
-def write(target: Path, text: str) -> None:
-    """Put the page in its place as a whole, for its owner alone: it tells what runs where."""
-    new = target.with_name(f".{target.name}.new")
-    try:
-        new.unlink(missing_ok=True)
-        new.touch(mode=0o600, exist_ok=False)
-        new.write_text(text, encoding="utf-8")
-        new.replace(target)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise CommandError(f"host: {target} cannot be written: {error.strerror}") from error
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

@@ -111,12 +111,12 @@ def machine(seen: Machine, traces: Sequence[Trace]) -> RenderableType:
     """The whole machine in a few lines: host ports, the guest's, rules, bridges and containers."""
     drawn = scene(seen, traces)
     broken = sum(one.verdict is not None for one in drawn.chains)
-    ports = f"{len(drawn.chains)} ports, "
+    reached = ("all reachable", "green") if drawn.chains else ""
     parts: list[RenderableType] = [
         Text.assemble(
             (f"guest {plain(seen.host.guest)}", "bold"),
-            f"  {plain(seen.host.guest_state)} · {_counted(seen)}{ports}",
-            (f"{broken} of them broken", "bold red") if broken else ("all reachable", "green"),
+            f"  {plain(seen.host.guest_state)} · {_counted(seen)}{_number(len(drawn.chains), 'port')}{', ' if drawn.chains else ''}",
+            (f"{broken} of them broken", "bold red") if broken else reached,
         )
     ]
     if seen.guest is None:
@@ -134,7 +134,11 @@ def _counted(seen: Machine) -> str:
         return ""
     running = sum(one.state == "running" for one in seen.guest.containers)
     fine = sum(one.state in ("running", "ended") for one in seen.guest.services)
-    return f"{fine} services · {running} containers · "
+    return f"{_number(fine, 'service')} · {_number(running, 'container')} · "
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def _widths(chains: Sequence[Chain]) -> tuple[int, int, int]:

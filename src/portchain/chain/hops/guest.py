@@ -102,7 +102,8 @@ def nat(way: Way) -> Finding | None:
         led_on = way.local or passage.end != "accept" or not way.space.has_address(way.here.destination)
         return None if led_on else _no_rule(way)
     rule, before, way.packet = passage.translation, way.goal, passage.packet
-    seen = ok("nat", "guest", way.goal.place, rule.text, **_facts(rule), to=way.goal.place)
+    tracked = _tracked(way, before)
+    seen = ok("nat", "guest", way.goal.place, rule.text, **_facts(rule), to=way.goal.place, tracked=tracked)
     owner, name = way.container, way.forward.owner
     if owner and owner.attachments and not owner.has_address(way.goal.address):
         other = way.guest.container_at(way.goal.address) if way.guest else None
@@ -114,6 +115,12 @@ def nat(way: Way) -> Finding | None:
         text = f"a rule takes {before.place} to port {way.goal.port} of {name}, not to its {inside}: {rule.text}"
         return broken(seen, "dnat-shadowed", text, _removal(rule))
     return seen
+
+
+def _tracked(way: Way, before: Endpoint) -> int:
+    """How many connections conntrack has that the rule translated."""
+    flows = way.guest.flows if way.guest else ()
+    return sum(flow.destination == before and flow.reply_source == way.goal for flow in flows)
 
 
 def _bound_at(owner: Container, at: Endpoint) -> Endpoint:

@@ -115,7 +115,8 @@ def machine(seen: Machine, traces: Sequence[Trace]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble(
             (f"guest {plain(seen.host.guest)}", "bold"),
-            f"  {plain(seen.host.guest_state)} · {_counted(seen)}{_number(len(drawn.chains), 'port')}{', ' if drawn.chains else ''}",
+            f"  {plain(seen.host.guest_state)} · {_counted(seen)}{_number(len(drawn.chains), 'port')}",
+            ", " if drawn.chains else "",
             (f"{broken} of them broken", "bold red") if broken else reached,
         )
     ]

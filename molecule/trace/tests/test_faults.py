@@ -210,6 +210,18 @@ def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trac
     mended(verdict, port)
 
 
+@pytest.mark.parametrize(
+    "rule", ["INPUT -p tcp -m tcp --dport 7000 -j DROP", "OUTPUT -p tcp -m tcp --sport 7000 -j DROP"]
+)
+def test_filter_drop_in_the_container(rule: str, served: Served, host: Host, trace: Trace) -> None:
+    container, port = served()
+    container.reload()
+    host.check_output(f"nsenter -t {container.attrs['State']['Pid']} -n iptables -A {rule} -j DROP")
+    found = trace(port)["verdict"]
+    assert fails(port)
+    assert (found["code"], found["hop"]) == ("filter-drop", "container-socket")
+
+
 def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict: Verdict) -> None:
     container, port = served(name="alone")
     bridge = engine.networks.get("bridge")

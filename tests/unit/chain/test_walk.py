@@ -20,6 +20,7 @@ from one_container import (
 
 from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication
 from portchain.chain.query import Query
+from portchain.chain.rules.model import RuleSet
 from portchain.chain.trace import KINDS, Trace
 from portchain.chain.walk import trace, trace_all
 
@@ -37,6 +38,11 @@ def before_dnat(rule: str) -> str:
 def dropping(rule: str) -> str:
     """The rules with one more in table filter."""
     return RULES.replace("COMMIT\n*nat", f"[0:0] {rule}\nCOMMIT\n*nat")
+
+
+def ruled(rule: str) -> RuleSet:
+    """A container's rules with one of its own."""
+    return guest_space(dropping(rule)).rules
 
 
 def test_a_healthy_chain_has_every_hop() -> None:
@@ -236,6 +242,12 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
                 ),
             )
         ),
+        "8080",
+        "filter-drop",
+        "container-socket",
+    ),
+    "a drop of answers in the container": (
+        machine(containers=(web(space=container_space(rules=ruled("-A OUTPUT -p tcp -m tcp --sport 80 -j DROP"))),)),
         "8080",
         "filter-drop",
         "container-socket",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ...mapping.forward import Endpoint
 from ..model import Container, Listener, names
 from ..rules import walk
+from ..rules.model import Packet
 from .way import Finding, Way, broken, ok, processes, served_by, unknown
 
 _STOPPED = ("exited", "created", "dead", "removing")
@@ -71,14 +72,25 @@ def container_socket(way: Way) -> Finding | None:
         protocol=at.protocol,
         processes=processes(sockets),
     )
-    if arrived.end != "accept":
-        rule = arrived.by.text if arrived.by else "a policy"
-        text = f"the packet filter in container {found.name} {arrived.end}s {at.place}: {rule}"
-        return broken(seen, "filter-drop", text, f"docker exec {found.name} iptables-save")
+    answered = walk.send(found.space.rules, _answer(way, at), found.space)
+    for passage, what in ((arrived, at.place), (answered, f"the answers from {at.place}")):
+        for rule in passage.unsure:
+            way.note(f"container {found.name}: whether this rule matches could not be told: {rule.text}")
+        if passage.end != "accept":
+            rule_text = passage.by.text if passage.by and passage.by.text else "a policy"
+            text = f"the packet filter in container {found.name} {passage.end}s {what}: {rule_text}"
+            return broken(seen, "filter-drop", text, f"docker exec {found.name} iptables-save")
     if arrived.packet.destination != goal.address and not found.space.has_address(arrived.packet.destination):
         way.note(f"container {found.name} leads on to {at.place}, which was not followed")
         return seen
     return seen if sockets else _nobody(found, at, seen)
+
+
+def _answer(way: Way, at: Endpoint) -> Packet:
+    """What the server sends back, by a connection that conntrack knows."""
+    sent = way.here
+    back = Packet(sent.protocol, at.address, sent.source, sent.source_port)
+    return replace(back, source_port=at.port, state="ESTABLISHED")
 
 
 def _inward(found: Container, address: str) -> str:

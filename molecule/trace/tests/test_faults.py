@@ -210,9 +210,7 @@ def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trac
     mended(verdict, port)
 
 
-@pytest.mark.parametrize(
-    "rule", ["INPUT -p tcp -m tcp --dport 7000 -j DROP", "OUTPUT -p tcp -m tcp --sport 7000 -j DROP"]
-)
+@pytest.mark.parametrize("rule", ["INPUT -p tcp -m tcp --dport 7000", "OUTPUT -p tcp -m tcp --sport 7000"])
 def test_filter_drop_in_the_container(rule: str, served: Served, host: Host, trace: Trace) -> None:
     container, port = served()
     container.reload()

@@ -114,13 +114,13 @@ def test_a_broken_hop_turns_red_and_says_why_aloud(live: Page, changing: Changin
     expect(row).to_have_count(1)
     told = live.locator("#told")
     assert told.get_attribute("aria-live") == "assertive"
-    expect(told).to_contain_text("broken: :8080 (nginx)")
+    expect(told).to_contain_text("broken: *:8080 (nginx)")
     expect(told).to_contain_text("paused")
     expect(live.locator("#verdicts")).to_contain_text("container-paused")
     expect(live.locator("#chains details.broken")).to_have_attribute("open", "")
     changing.state("nginx", "running")
     expect(row).to_have_count(0)
-    expect(told).to_contain_text("whole again: :8080 (nginx)")
+    expect(told).to_contain_text("whole again: *:8080 (nginx)")
     expect(live.locator("#verdicts")).not_to_contain_text("container-paused")
 
 

@@ -14,7 +14,7 @@ from .programs import SECONDS, InGuest, Program, ProgramError, from_engine, mess
 
 TAIL = 500  # lines of a log to begin with
 STOP_SECONDS = 60.0
-CONTAINER_ACTIONS = ("start", "stop", "restart")
+CONTAINER_ACTIONS = ("start", "stop", "restart", "unpause")
 _CONTAINER = re.compile(r"[0-9a-f]{12,64}", re.ASCII)
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII | re.IGNORECASE)
 _TASK = f"ctr -n {NAMESPACE} tasks"
@@ -41,7 +41,7 @@ class Actions:
         self._docker = str(daemon.RUN / guest / "docker.sock")
 
     async def container(self, identity: str, action: str) -> None:
-        """Start, stop or restart a container through docker.sock: its ports are bound before it starts."""
+        """Start, stop, restart or unpause a container through docker.sock: its ports are bound before it starts."""
         if action not in CONTAINER_ACTIONS:
             raise ProgramError(f"host: a container can be told to {', '.join(CONTAINER_ACTIONS)}, not {action!r}")
         await self._engine("POST", f"/containers/{_container(identity)}/{action}", seconds=STOP_SECONDS)

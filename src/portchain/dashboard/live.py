@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..chain.look import Session
+from ..chain.model import Host, Machine
 from ..chain.tracing import trace_machine
 from .actions import Actions
 from .changes import Picture
@@ -30,13 +31,16 @@ END_SECONDS = 20  # for shells to be ended
 Told = Callable[[Callable[[], None]], Any]
 
 
-def looks(threads: ThreadPoolExecutor, session: Session) -> Look:
+def looks(guest: str, threads: ThreadPoolExecutor, session: Session) -> Look:
     """Looks at a guest, in a thread of its own: one after the other, over one connection."""
     view = View()
 
     def see() -> Picture:
-        machine, traces = trace_machine(session)
-        return view.draw(machine, traces)
+        try:
+            return view.draw(*trace_machine(session))
+        except Exception as error:  # whatever a guest tells, the dashboard goes on and says what is wrong
+            session.close()
+            return view.draw(Machine(Host(guest, "unknown", None), None, f"{type(error).__name__}: {error}"), ())
 
     async def look() -> Picture:
         return await asyncio.get_running_loop().run_in_executor(threads, see)
@@ -130,7 +134,7 @@ def bind(port: int) -> socket.socket:
 def run(guest: str, listener: socket.socket, guard: Guard) -> None:
     """Serve the dashboard of a guest until a signal comes."""
     with listener, Session(guest) as session, ThreadPoolExecutor(1, "look") as threads:
-        asyncio.run(_run(guest, listener, guard, looks(threads, session)))
+        asyncio.run(_run(guest, listener, guard, looks(guest, threads, session)))
 
 
 async def _run(guest: str, listener: socket.socket, guard: Guard, look: Look) -> None:

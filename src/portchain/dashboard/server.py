@@ -79,7 +79,7 @@ class Dashboard:
         return Streamed(self._watch.events(), "text/event-stream", leave, self.closing)
 
     async def container(self, request: Request) -> Response:
-        """Start, stop or restart a container."""
+        """Start, stop, restart or unpause a container."""
         await self._actions.container(request.path_params["name"], request.path_params["action"])
         self._watch.hurry()
         return Response(status_code=HTTPStatus.NO_CONTENT)

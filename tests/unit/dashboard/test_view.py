@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from chain.draw.machines import big, hostile, seed
 
 from portchain.chain.draw import page
+from portchain.chain.look import Session
 from portchain.chain.model import Host, Machine
 from portchain.chain.walk import trace_all
+from portchain.dashboard import live
 from portchain.dashboard.changes import Picture
-from portchain.dashboard.view import SECTIONS, View
+from portchain.dashboard.view import SECTIONS, View, missing
 
 
 def drawn(machine: Machine) -> Picture:
@@ -28,8 +32,16 @@ def test_what_can_be_done_is_what_the_state_allows() -> None:
     found = set(re.findall(r'data-(?:post|open)="containers/(\w+)/(\w+)"', drawn(machine).sections["live-containers"]))
     for identity, state in states.items():
         actions = {action for each, action in found if each == identity}
-        running = {"stop", "restart", "logs", "shell"}
-        assert actions == (running if state == "running" else {"start", "logs"})
+        assert actions == {"running": {"stop", "restart", "logs", "shell"}, "exited": {"start", "logs"}}[state]
+
+
+def test_a_paused_container_is_resumed_and_not_started() -> None:
+    machine = seed()
+    assert machine.guest
+    paused = tuple(replace(one, state="paused") for one in machine.guest.containers)
+    html = drawn(replace(machine, guest=replace(machine.guest, containers=paused))).sections["live-containers"]
+    assert html.count("/unpause") == len(paused)
+    assert "/start" not in html
 
 
 def test_broken_chains_are_told_in_the_verdicts_words() -> None:
@@ -63,3 +75,34 @@ def test_the_same_machine_a_second_later_differs_in_its_time_alone() -> None:
     view = View()
     before, after = (view.draw(one, trace_all(one)).sections for one in (machine, later))
     assert {key for key in before if before[key] != after[key]} == {"summary"}
+
+
+def test_a_port_that_a_running_container_lost_is_broken_once_it_is_missing_twice() -> None:
+    machine = seed()
+    assert machine.host.forwarder
+    left = tuple(one for one in machine.host.forwarder.forwards if one.listen.port != 8080)
+    machine = replace(machine, host=replace(machine.host, forwarder=replace(machine.host.forwarder, forwards=left)))
+    view = View()
+    first, second = (view.draw(machine, trace_all(machine)) for _ in range(2))
+    assert first.broken == ()
+    assert [line.split(":")[1] for line in second.broken] == ["8080 (nginx)"]
+    assert "chain-tcp-:8080" in second.sections["live-traffic"]
+    assert "8080" in second.sections["picture"]
+
+
+def test_a_port_that_a_stopped_container_would_have_is_not_missed() -> None:
+    machine = big()
+    assert machine.guest
+    assert any(one.state != "running" and one.wanted for one in machine.guest.containers)
+    stopped = {one.name for one in machine.guest.containers if one.state != "running"}
+    assert not stopped & set(missing(machine).values())
+
+
+def test_a_guest_that_tells_nonsense_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nonsense(_session: Session) -> None:
+        raise RecursionError("<nested>")
+
+    monkeypatch.setattr(live, "trace_machine", nonsense)
+    with ThreadPoolExecutor(1) as threads, Session("nobody") as session:
+        picture = asyncio.run(live.looks("nobody", threads, session)())
+    assert "RecursionError: &lt;nested&gt;" in picture.sections["summary"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -82,11 +84,15 @@ class InGuest:
 
     async def end(self) -> None:
         """As Program's."""
-        if self._at_end and self._process.returncode is None:
-            await self._at_end()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self.status()
+        if self._process.returncode is not None:
+            return
+        try:
+            if self._at_end:
+                await self._at_end()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self.status()
 
     async def status(self) -> int:
         """Its exit status, once it has ended."""

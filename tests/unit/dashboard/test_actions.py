@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portchain import daemon
+from portchain.dashboard.actions import Actions
+from portchain.dashboard.programs import InGuest, Program, ProgramError, from_engine, run, text
+
+IDENTITY = "0123456789ab"
+STREAM = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+EXEC = "e" * 64
+
+
+class Engine:
+    """An engine on a socket, that gives each request the next of ``answers`` for its path, and notes them all."""
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        line, length = head.split("\r\n")[0], head.lower().partition("content-length: ")[2].split("\r\n")[0]
+        body = await reader.readexactly(int(length or 0))
+        self.asked.append(f"{line.removesuffix(' HTTP/1.1')} {body.decode()}".strip())
+        answer = self.answers[line.split()[1]]
+        writer.write(answer.encode("latin-1"))
+        if answer.startswith("HTTP/1.1 101"):
+            writer.write(b"\1\0\0\0\0\0\0\5said " + b"\2\0\0\0\0\0\0\3" + await reader.readexactly(3))
+        writer.close()
+
+
+def answer(status: str, value: Any = None) -> str:
+    body = "" if value is None else json.dumps(value)
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+
+
+def asking(path: Path, answers: dict[str, str], body: Callable[[Actions, Engine], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        engine = Engine(answers)
+        (path / "guest").mkdir()
+        async with asyncio.timeout(10), await asyncio.start_unix_server(engine.serve, path / "guest/docker.sock"):
+            return await body(Actions("guest"), engine)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(daemon, "RUN", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("identity", ["", "nginx", "../../x", "0123456789ab/../x", "0123456789a", "0" * 65, "é" * 12])
+def test_only_ids_name_containers(identity: str) -> None:
+    actions = Actions("guest")
+    for call in (
+        actions.container(identity, "stop"),
+        actions.container_log(identity),
+        actions.container_shell(identity),
+    ):
+        with pytest.raises(ProgramError, match="no container's id"):
+            asyncio.run(call)
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a;reboot", "$(reboot)", "a\nb", "../x", "a'b"])
+def test_no_words_of_the_shell_name_services(name: str) -> None:
+    actions = Actions("guest")
+    for call in (actions.restart_service(name), actions.service_log(name), actions.service_shell(name)):
+        with pytest.raises(ProgramError, match="no service's name"):
+            asyncio.run(call)
+
+
+@pytest.mark.parametrize("action", ["remove", "../x", "", "kill", "exec"])
+def test_no_other_action(action: str) -> None:
+    with pytest.raises(ProgramError, match="can be told to start, stop"):
+        asyncio.run(Actions("guest").container(IDENTITY, action))
+
+
+def test_the_engines_refusal_is_told(run_dir: Path) -> None:
+    async def body(actions: Actions, _engine: Engine) -> None:
+        await actions.container(IDENTITY, "start")
+
+    answers = {f"/containers/{IDENTITY}/start": answer("409 Conflict", {"message": "port 80 is taken"})}
+    with pytest.raises(ProgramError, match=r"guest: the engine: port 80 is taken"):
+        asking(run_dir, answers, body)
+
+
+def test_an_engine_that_is_away_is_told() -> None:
+    with pytest.raises(ProgramError, match=r"the engine: .*docker\.sock"):
+        asyncio.run(Actions("guest").container(IDENTITY, "start"))
+
+
+async def printed(program: Program) -> str:
+    try:
+        return "".join([piece async for piece in text(program)])
+    finally:
+        await program.end()
+
+
+def test_a_shell_is_made_typed_into_read_and_looked_after(run_dir: Path) -> None:
+    async def body(actions: Actions, engine: Engine) -> tuple[str, list[str]]:
+        program = await actions.container_shell(IDENTITY)
+        await program.write(b"ls\n")
+        return await printed(program), engine.asked
+
+    answers = {
+        f"/containers/{IDENTITY}/exec": answer("201 Created", {"Id": EXEC}),
+        f"/exec/{EXEC}/start": STREAM,
+        f"/exec/{EXEC}/json": answer("200 OK", {"Running": False, "Pid": 77}),
+    }
+    said, asked = asking(run_dir, answers, body)
+    assert said == "said ls\n"
+    assert [line.split()[1] for line in asked] == [
+        f"/containers/{IDENTITY}/exec",
+        f"/exec/{EXEC}/start",
+        f"/exec/{EXEC}/json",
+    ]
+    assert '"Cmd": ["sh"' in asked[0]
+
+
+@pytest.mark.parametrize("told", [{}, {"Id": "../x"}, [], None])
+def test_a_shell_that_was_not_made_is_told(run_dir: Path, told: Any) -> None:
+    async def body(actions: Actions, _engine: Engine) -> None:
+        await actions.container_shell(IDENTITY)
+
+    with pytest.raises(ProgramError, match="made no program"):
+        asking(run_dir, {f"/containers/{IDENTITY}/exec": answer("201 Created", told)}, body)
+
+
+@pytest.mark.parametrize(
+    ("tty", "sent"), [(True, "as it is\n"), (False, "\1\0\0\0\0\0\0\x05as it\2\0\0\0\0\0\0\4 is\n")]
+)
+def test_a_log_is_read_as_its_container_prints(run_dir: Path, tty: bool, sent: str) -> None:
+    async def body(actions: Actions, _engine: Engine) -> str:
+        return await printed(await actions.container_log(IDENTITY))
+
+    answers = {
+        f"/containers/{IDENTITY}/json": answer("200 OK", {"Config": {"Tty": tty}}),
+        f"/containers/{IDENTITY}/logs?stdout=1&stderr=1&follow=1&tail=500": f"HTTP/1.1 200 OK\r\n\r\n{sent}",
+    }
+    assert asking(run_dir, answers, body) == "as it is\n"
+
+
+@pytest.mark.parametrize("sent", ["", "nonsense\r\n\r\n", "HTTP/1.1 500 Odd\r\nContent-Length: 3\r\n\r\nodd"])
+def test_a_stream_that_does_not_begin_is_told(run_dir: Path, sent: str) -> None:
+    async def body(_actions: Actions, _engine: Engine) -> None:
+        await from_engine(str(run_dir / "guest/docker.sock"), "/x")
+
+    with pytest.raises(ProgramError, match=r"^guest: the engine"):
+        asking(run_dir, {"/x": sent}, body)
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ssh that runs the command here."""
+    program = tmp_path / "ssh"
+    program.write_text('#!/bin/sh\nshift 4\nexec sh -c "$*"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+@pytest.mark.usefixtures("ssh")
+def test_a_program_in_the_guest_is_ended_with_what_ends_it() -> None:
+    ended = []
+
+    async def at_end() -> None:
+        ended.append(True)
+
+    async def main() -> None:
+        program = await InGuest.start("guest", "echo begun; cat", at_end)
+        output = program.output()
+        assert await anext(output) == b"begun\n"
+        await program.write(b"typed\n")
+        assert await anext(output) == b"typed\n"
+        await program.end()
+        assert [piece async for piece in output] == []
+
+    asyncio.run(main())
+    assert ended == [True]
+
+
+@pytest.mark.usefixtures("ssh")
+def test_what_does_not_end_in_the_guest_is_not_waited_for() -> None:
+    assert asyncio.run(run("guest", "echo out; echo err >&2; exit 3")) == (3, "out\nerr\n")
+    with pytest.raises(ProgramError, match=r"guest guest: .* not done after 0\.2 s"):
+        asyncio.run(run("guest", "exec sleep 60", 0.2))

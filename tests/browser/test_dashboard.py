@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -127,30 +128,52 @@ def test_a_broken_hop_turns_red_and_says_why_aloud(live: Page, changing: Changin
 def test_buttons_stop_and_start_by_keyboard(live: Page, board: Served, changing: Changing) -> None:
     box = changing.guest.container("nginx")
     assert box
-    stop = live.get_by_role("button", name="Stop nginx")
+    stop = live.get_by_role("button", name="Stop nginx", exact=True)
     stop.focus()
     live.keyboard.press("Enter")
-    expect(live.get_by_role("button", name="Start nginx")).to_be_visible()
+    expect(live.get_by_role("button", name="Start nginx", exact=True)).to_be_visible()
     expect(live.locator("#verdicts")).to_contain_text("container-stopped")
-    live.get_by_role("button", name="Start nginx").click()
-    expect(live.get_by_role("button", name="Stop nginx")).to_be_visible()
-    live.get_by_role("button", name="Restart nginx").click()
+    live.get_by_role("button", name="Start nginx", exact=True).click()
+    expect(live.get_by_role("button", name="Stop nginx", exact=True)).to_be_visible()
+    live.get_by_role("button", name="Restart nginx", exact=True).click()
     expect(live.locator("#told")).to_contain_text("Restart nginx: done")
     assert board.deeds.done == [f"{action} {box.id}" for action in ("stop", "start", "restart")]
+
+
+def test_a_second_click_does_not_undo_the_first(live: Page, board: Served, changing: Changing) -> None:
+    box, begun = changing.guest.container("nginx"), Event()
+    assert box
+
+    def does(_what: str) -> None:
+        changing.state("nginx", "exited")
+
+    async def slowly(identity: str, action: str) -> None:
+        board.deeds._do(f"{action} {identity}")
+        begun.set()
+        await asyncio.sleep(1)
+
+    board.deeds.does = does
+    board.deeds.container = slowly
+    live.get_by_role("button", name="Stop nginx", exact=True).click()
+    assert begun.wait(10)
+    start = live.get_by_role("button", name="Start nginx", exact=True)
+    expect(start).to_be_disabled()
+    expect(start).to_be_enabled()
+    assert board.deeds.done == [f"stop {box.id}"]
 
 
 def test_what_was_refused_is_told(browser: Browser, board: Served) -> None:
     board.deeds.refuses = "guest: the engine: port is taken <b>"
     page = browser.new_page()
     page.goto(board.guard.url)
-    page.get_by_role("button", name="Stop nginx").click()
+    page.get_by_role("button", name="Stop nginx", exact=True).click()
     expect(page.locator("#told")).to_have_text("Stop nginx: guest: the engine: port is taken <b>")
     page.close()
 
 
 def test_focus_and_what_is_open_outlive_changes(live: Page, changing: Changing) -> None:
     live.locator("#chains summary").first.click()
-    button = live.get_by_role("button", name="Logs of nginx")
+    button = live.get_by_role("button", name="Logs of nginx", exact=True)
     button.focus()
     changing.change(containers=tuple(replace(one, status="later") for one in changing.guest.containers))
     changing.traffic(3)
@@ -168,7 +191,7 @@ def test_what_is_looked_for_stays_looked_for(live: Page, changing: Changing) -> 
 
 
 def test_logs_are_shown_as_text_and_end_with_their_dialog(live: Page, board: Served) -> None:
-    live.get_by_role("button", name="Logs of nginx").click()
+    live.get_by_role("button", name="Logs of nginx", exact=True).click()
     log = live.get_by_role("log")
     expect(log).to_contain_text("log of")
     live.keyboard.press("Escape")
@@ -177,7 +200,7 @@ def test_logs_are_shown_as_text_and_end_with_their_dialog(live: Page, board: Ser
 
 
 def test_a_shell_echoes_as_text_and_ends_with_its_page(live: Page, board: Served) -> None:
-    live.get_by_role("button", name="Shell of nginx").click()
+    live.get_by_role("button", name="Shell of nginx", exact=True).click()
     shell = live.get_by_role("log")
     line = live.get_by_label("Command")
     expect(line).to_be_focused()

@@ -52,7 +52,7 @@ def test_a_container_appears_and_goes_without_reload(board: Page, served: Callab
     container, port = served()
     expect(row(board, port)).to_contain_text(container.name)
     expect(board.locator("#picture")).to_contain_text(str(port))
-    expect(board.get_by_role("button", name=f"Stop {container.name}")).to_be_visible()
+    expect(board.get_by_role("button", name=f"Stop {container.name}", exact=True)).to_be_visible()
     container.remove(force=True)
     expect(row(board, port)).to_have_count(0)
     expect(board.locator("#live-containers")).not_to_contain_text(container.name)
@@ -91,11 +91,12 @@ def test_a_disconnected_network_turns_its_chain_red(
 
 def test_buttons_stop_and_start_a_container(board: Page, served: Callable[..., Any]) -> None:
     container, port = served()
-    board.get_by_role("button", name=f"Stop {container.name}").click()
-    expect(board.get_by_role("button", name=f"Start {container.name}")).to_be_visible()
+    board.get_by_role("button", name=f"Stop {container.name}", exact=True).click()
+    expect(board.get_by_role("button", name=f"Start {container.name}", exact=True)).to_be_visible()
     container.reload()
     assert container.status == "exited"
-    board.get_by_role("button", name=f"Start {container.name}").click()
+    board.get_by_role("button", name=f"Start {container.name}", exact=True).click()
+    expect(board.locator("#told")).to_have_text(f"Start {container.name}: done")
     expect(row(board, port)).to_have_count(1)
     container.reload()
     assert container.status == "running"
@@ -108,7 +109,7 @@ def test_a_port_that_is_taken_meanwhile_is_told(url: str, browser: Browser, serv
     other.goto(url)
     with subprocess.Popen(["python3", "-m", "http.server", "--bind", "0.0.0.0", str(port)]) as taking:
         wait_for(lambda: subprocess.run(["curl", "-s", f"127.0.0.1:{port}"], check=False).returncode == 0, "a server")
-        other.get_by_role("button", name=f"Start {container.name}").click()
+        other.get_by_role("button", name=f"Start {container.name}", exact=True).click()
         expect(other.locator("#told.bad")).to_contain_text(str(port))
         taking.kill()
     other.close()
@@ -117,7 +118,7 @@ def test_a_port_that_is_taken_meanwhile_is_told(url: str, browser: Browser, serv
 def test_a_containers_log_is_followed(board: Page, probe: Callable[..., Any]) -> None:
     script = "echo begun; n=0; while sleep 0.2; do n=$((n + 1)); printf '\\033[31mline %s\\033[0m\\n' $n; done"
     container = probe(entrypoint=["sh", "-c", script])
-    board.get_by_role("button", name=f"Logs of {container.name}").click()
+    board.get_by_role("button", name=f"Logs of {container.name}", exact=True).click()
     log = board.get_by_role("log")
     expect(log).to_contain_text("begun\nline 1\nline 2\n")
     expect(log).to_contain_text("line 20\n")
@@ -127,13 +128,13 @@ def test_a_containers_log_is_followed(board: Page, probe: Callable[..., Any]) ->
 
 def test_a_log_of_a_terminal_is_followed(board: Page, probe: Callable[..., Any]) -> None:
     container = probe(entrypoint=["sh", "-c", "echo begun; sleep 60"], tty=True)
-    board.get_by_role("button", name=f"Logs of {container.name}").click()
+    board.get_by_role("button", name=f"Logs of {container.name}", exact=True).click()
     expect(board.get_by_role("log")).to_have_text("begun\n")
 
 
 def shell(board: Page, whom: str, command: str) -> Locator:
     """A shell in which a command was typed: what is seen in it."""
-    board.get_by_role("button", name=f"Shell of {whom}").click()
+    board.get_by_role("button", name=f"Shell of {whom}", exact=True).click()
     line = board.get_by_label("Command")
     line.fill(command)
     line.press("Enter")
@@ -154,14 +155,14 @@ def test_a_shell_in_a_service_ends_with_its_page(board: Page, host: Host) -> Non
     seen = shell(board, "docker", "echo $((6 * 7)); ls -d /usr/local/bin/dockerd; sleep 4322")
     expect(seen).to_contain_text("42\n/usr/local/bin/dockerd\n")
     wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 0, "the sleep")
-    board.get_by_role("button", name="Close").click()
+    board.get_by_role("button", name="Close", exact=True).click()
     wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 1, "the shell's end")
 
 
 def test_a_container_without_a_shell_says_so(board: Page, served: Callable[..., Any]) -> None:
     container, _ = served()
     assert container.exec_run("rm /usr/bin/sh").exit_code == 0
-    board.get_by_role("button", name=f"Shell of {container.name}").click()
+    board.get_by_role("button", name=f"Shell of {container.name}", exact=True).click()
     expect(board.get_by_role("log")).to_contain_text("executable file not found")
 
 
@@ -171,9 +172,9 @@ def test_a_services_log_is_followed_and_it_is_restarted(board: Page, host: Host)
         return next((words[1] for words in rows if words[0] == QUIET), "")
 
     before = pid()
-    board.get_by_role("button", name=f"Restart {QUIET}").click()
+    board.get_by_role("button", name=f"Restart {QUIET}", exact=True).click()
     expect(board.locator("#told")).to_contain_text(f"Restart {QUIET}: done")
     wait_for(lambda: pid() not in ("", before), "another process", 20)
     expect(board.locator(f"#live-service-{QUIET}")).to_have_class("running")
-    board.get_by_role("button", name="Logs of docker").click()
+    board.get_by_role("button", name="Logs of docker", exact=True).click()
     expect(board.get_by_role("log")).to_contain_text("dockerd")

@@ -87,6 +87,8 @@ def test_the_policy_forbids_what_is_not_the_dashboards_own() -> None:
     assert "default-src 'none'" in HEADERS["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in HEADERS["Content-Security-Policy"]
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
+    expected = {"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+    assert HEADERS.items() >= (expected | {"X-Content-Type-Options": "nosniff"}).items()
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])

@@ -41,7 +41,7 @@ function morph(old, fresh) {
   }
   const same = old.getAttribute("class") === fresh.getAttribute("class");
   for (const { name } of [...old.attributes])
-    if (!fresh.hasAttribute(name) && name !== "hidden" && !(name === "open" && same)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && name !== "hidden" && name !== "disabled" && !(name === "open" && same)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes)
     if (old.getAttribute(name) !== value && !(name === "open" && same)) old.setAttribute(name, value);
   children(old, fresh);

@@ -182,7 +182,7 @@ def test_a_program_in_the_guest_is_ended_with_what_ends_it() -> None:
         await program.end()
         assert [piece async for piece in output] == []
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), 20))
     assert ended == [True]
 
 

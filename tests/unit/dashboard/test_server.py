@@ -178,9 +178,14 @@ def test_a_shell_that_ends_says_so(board: Served) -> None:
         assert response.read().decode() == "shell in socks\n\n[the shell has ended]\n"
 
 
+async def in_silence(_typed: bytes) -> None:
+    pass
+
+
 def test_an_idle_shell_is_ended_unless_something_is_typed(board: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "IDLE_SECONDS", 0.5)
     with board.open("POST", f"/{board.guard.place}/services/socks/shell", board.own) as response:
+        board.deeds.programs[0].write = in_silence  # or what it prints would keep it
         began = time.monotonic()
         for _ in range(4):
             time.sleep(0.3)

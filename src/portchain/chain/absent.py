@@ -13,6 +13,22 @@ from .model import Container, Machine, Publication, names
 from .query import Query
 from .trace import KINDS, Chain, skipped
 
+MAX_MISSING = 100
+
+
+def missing(machine: Machine) -> list[Query]:
+    """What containers that run publish, and nothing forwards."""
+    there = list(machine.published())
+    wanted = {
+        Query(one.host.port, one.host.protocol, one.host.address)
+        for container in (machine.guest.containers if machine.guest else ())
+        if container.state == "running"
+        for one in container.wanted
+        if one.host
+    }
+    lost = [query for query in wanted if not any(query.asks_for(one.listen) for one in there)]
+    return sorted(lost, key=lambda one: (one.port, one.protocol, one.address))[:MAX_MISSING]
+
 
 def absent(machine: Machine, query: Query) -> Chain:
     """A chain that ends where it should begin, with the reason."""
@@ -21,7 +37,8 @@ def absent(machine: Machine, query: Query) -> Chain:
     before = (_host_socket(machine, query).hop,) if at else ()
     beyond = (skipped(kind) for kind in KINDS[at + 1 :])
     listen = _listen(query)
-    return Chain(listen.place, "", listen.protocol, "", (*before, found.hop, *beyond), found.verdict)
+    owner = next((one.name for one, _ in _wanting(machine, query)), "")
+    return Chain(listen.place, "", listen.protocol, owner, (*before, found.hop, *beyond), found.verdict)
 
 
 def _listen(query: Query) -> Endpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .absent import absent
+from .absent import absent, missing
 from .hops import container, guest, host, wires
 from .hops.way import Step, Way
 from .model import HostForward, Machine
@@ -32,9 +32,10 @@ def trace(machine: Machine, query: Query) -> Trace:
 
 
 def trace_all(machine: Machine) -> tuple[Trace, ...]:
-    """A trace for each port that is forwarded, by port and protocol."""
+    """A trace for each port that is forwarded, by port, and for each that a container that runs publishes in vain."""
     listens = {(one.listen.port, one.listen.protocol) for one in machine.published()}
-    return tuple(trace(machine, Query(port, protocol)) for port, protocol in sorted(listens))
+    traces = [trace(machine, Query(port, protocol)) for port, protocol in sorted(listens)]
+    return (*traces, *(trace(machine, query) for query in missing(machine)))
 
 
 def _trace(machine: Machine, asked: str, chains: tuple[Chain, ...]) -> Trace:

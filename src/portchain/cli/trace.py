@@ -53,6 +53,8 @@ def look(guest: str, port: Query | None, probed: bool) -> tuple[Machine, Trace]:
             machine, found = trace_port(session, port)
         else:
             machine, traces = trace_machine(session)
+            if machine.guest is None and not traces:
+                raise CommandError(machine.host.forwarder_error or machine.guest_error)
             found = whole(guest, traces)
         if probed:
             found = found.with_chains(tuple(probe(session, one) if one.target else one for one in found.chains))

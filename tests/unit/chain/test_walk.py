@@ -72,6 +72,13 @@ def test_all_are_traced_by_port() -> None:
     assert [hop.kind for hop in found[0].chains[0].hops] == ["host-socket", "forward", "guest-listener", "filter"]
 
 
+def test_a_port_that_a_running_container_publishes_in_vain_is_traced() -> None:
+    (found,) = trace_all(machine(forwards=()))
+    assert (found.asked, found.chains[0].owner) == ("8080", "web")
+    assert found.verdict
+    assert trace_all(machine(forwards=(), containers=(web(state="exited"),))) == ()
+
+
 def test_a_unix_target_ends_at_the_guest() -> None:
     found = ask(machine(forwards=(forward(target=endpoint("unix:/run/x.sock"), origin="manual", owner="manual"),)))
     assert found.verdict is None

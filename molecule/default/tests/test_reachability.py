@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def ask(guest: str, *options: str, **arguments: Any) -> tuple[int, dict[str, Any
     """The module's exit status and what it returns, run by itself; ``shown`` is the diff."""
     command = ["ansible", "localhost", "--module-name", "reachability", "--become", *options]
     command += ["--args", json.dumps({"guest": guest, **arguments})]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    plain = {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
+    done = subprocess.run(command, cwd=PROJECT, env=plain, capture_output=True, text=True, timeout=60, check=False)
     shown, _, answer = done.stdout.partition("localhost | ")
     found: dict[str, Any] = json.loads(answer[answer.index("{") :])
     return done.returncode, {**found, "shown": shown + done.stdout[done.stdout.rindex("}") + 1 :]}

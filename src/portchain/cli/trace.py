@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import threading
 import time
+from typing import Any
 
 from ..chain.look import Session
 from ..chain.model import Machine
@@ -24,21 +26,27 @@ def run(options: argparse.Namespace) -> int:
     """Walk the chain from a port of the host, hop by hop, and say what is broken."""
     guest = options.guest or DEFAULT_GUEST
     chosen(guest)
+    form = "json" if options.json else options.format
+    threading.Thread(target=drawn_by, args=(form,)).start()  # loads while the guest is looking
     try:
         machine, found = look(guest, options.port, options.probe)
     except EvidenceError as error:
         raise CommandError(str(error)) from None
-    show(machine, found, "json" if options.json else options.format)
+    show(machine, found, form)
     return 1 if found.verdict else 0
 
 
+def drawn_by(form: str) -> Any:
+    """The module that draws one of FORMATS, None for JSON."""
+    return importlib.import_module(f"..chain.draw.{_DRAWN_BY[form]}", __package__) if form in _DRAWN_BY else None
+
+
 def show(machine: Machine, found: Trace, form: str) -> None:
-    """Print it in one of FORMATS; what draws is loaded only then."""
+    """Print it in one of FORMATS."""
+    drawing = drawn_by(form)
     if form == "json":
         print(json.dumps(found.as_dict(), indent=2))
-        return
-    drawing = importlib.import_module(f"..chain.draw.{_DRAWN_BY[form]}", __package__)
-    if form == "mermaid":
+    elif form == "mermaid":
         print(drawing.chains([found]))
     elif form == "svg":
         print(drawing.picture(machine, [found], whole=False))

@@ -10,8 +10,8 @@ from typing import Any
 from ..mapping.forward import Forward
 from .look import Session
 from .model import Machine
-from .probe import probe_all
 from .query import Query
+from .reach import reach_all
 from .summary import missed
 from .trace import Trace
 from .tracing import trace_machine, trace_port
@@ -70,5 +70,5 @@ def _look(session: Session, wanted: Wanted) -> Found:
 def _unanswered(machine: Machine, queries: Sequence[Query]) -> list[str]:
     listening = [one for one in machine.published() if one.state != "failed"]
     asked = [one for one in listening if not queries or any(query.asks_for(one.listen) for query in queries)]
-    findings = probe_all([Forward(one.listen, one.target, one.proxy_protocol) for one in asked], _CONNECT_SECONDS)
+    findings = reach_all([Forward(one.listen, one.target, one.proxy_protocol) for one in asked], _CONNECT_SECONDS)
     return [f"{one.forward.listen} -> {one.forward.target}: {one.problem}" for one in findings if one.problem]

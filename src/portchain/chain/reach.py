@@ -17,13 +17,13 @@ _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe of ``forward`` saw; ``problem`` is empty where the chain is whole."""
+    """What a connection to ``forward`` saw; ``problem`` is empty where the chain is whole."""
 
     forward: Forward
     problem: str
 
 
-def probe(listen: Endpoint, timeout: float) -> str:
+def reach(listen: Endpoint, timeout: float) -> str:
     """Connect to ``listen`` (TCP) from the host and watch for an early end; returns the problem, or nothing."""
     address = _LOOPBACK.get(listen.address, listen.address)
     try:
@@ -38,18 +38,18 @@ def probe(listen: Endpoint, timeout: float) -> str:
         return f"the host does not answer: {error.strerror or error}"
 
 
-def probe_until(forward: Forward, deadline: float) -> Finding:
-    """Probe again and again until the chain is whole or ``deadline``, in time.monotonic()'s seconds, has passed."""
+def reach_until(forward: Forward, deadline: float) -> Finding:
+    """Connect again and again until the chain is whole or ``deadline``, in time.monotonic()'s seconds, has passed."""
     while True:
-        problem = probe(forward.listen, max(0.1, deadline - time.monotonic()))
+        problem = reach(forward.listen, max(0.1, deadline - time.monotonic()))
         if not problem or time.monotonic() > deadline:
             return Finding(forward, problem)
         time.sleep(_RETRY)
 
 
-def probe_all(forwards: list[Forward], timeout: float) -> list[Finding]:
-    """Probe every TCP forward at once, each for at most ``timeout`` seconds."""
+def reach_all(forwards: list[Forward], timeout: float) -> list[Finding]:
+    """Connect to every TCP forward at once, each for at most ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     wanted = [forward for forward in forwards if forward.listen.protocol == "tcp"]
     with ThreadPoolExecutor(max_workers=max(1, min(32, len(wanted)))) as pool:
-        return list(pool.map(lambda forward: probe_until(forward, deadline), wanted))
+        return list(pool.map(lambda forward: reach_until(forward, deadline), wanted))

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from portchain.chain.probe import probe, probe_all
+from portchain.chain.reach import reach, reach_all
 from portchain.mapping.forward import Endpoint, Forward
 
 
@@ -32,20 +32,20 @@ def reset(connection: socket.socket) -> None:
 
 def test_a_server_that_speaks_or_waits_is_reached() -> None:
     with server(lambda connection: connection.sendall(b"SSH-2.0")) as listen:
-        assert probe(listen, 2) == ""
+        assert reach(listen, 2) == ""
     kept: list[socket.socket] = []
     with server(kept.append) as listen:
-        assert probe(listen, 2) == ""
+        assert reach(listen, 2) == ""
 
 
 def test_a_reset_an_early_end_and_a_silent_host_are_told_apart() -> None:
     with server(reset) as listen:
-        assert "reset" in probe(listen, 2)
+        assert "reset" in reach(listen, 2)
     with server(socket.socket.close) as listen:
-        assert "closed" in probe(listen, 2)
+        assert "closed" in reach(listen, 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gone = Endpoint("tcp", "127.0.0.1", listener.getsockname()[1])
-    assert "does not answer: Connection refused" in probe(gone, 2)
+    assert "does not answer: Connection refused" in reach(gone, 2)
 
 
 def test_all_are_probed_and_a_dead_one_is_named() -> None:
@@ -53,5 +53,5 @@ def test_all_are_probed_and_a_dead_one_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gone = Endpoint("tcp", "127.0.0.1", listener.getsockname()[1])
     with server(lambda connection: connection.sendall(b"x")) as alive:
-        findings = probe_all([Forward(alive, target), Forward(gone, target)], 0.1)
+        findings = reach_all([Forward(alive, target), Forward(gone, target)], 0.1)
     assert [bool(f.problem) for f in findings] == [False, True]

@@ -8,7 +8,7 @@ from ...mapping.forward import Endpoint
 from ..model import Container, Listener, names
 from ..rules import walk
 from ..rules.model import Packet
-from .way import Finding, Way, broken, ok, processes, served_by, unknown
+from .way import Finding, Way, broken, listening, ok, unknown
 
 _STOPPED = ("exited", "created", "dead", "removing")
 
@@ -63,15 +63,7 @@ def container_socket(way: Way) -> Finding | None:
     arrived = walk.arrive(found.space.rules, replace(way.here, inward=_inward(found, goal.address)), found.space)
     at = Endpoint(goal.protocol, arrived.packet.destination, arrived.packet.port)
     sockets = found.space.listening(at)
-    seen = ok(
-        "container-socket",
-        "container",
-        sockets[0].at.place if sockets and sockets[0].at.address else f"*:{at.port}",
-        served_by(sockets),
-        listen=sockets[0].at.place if sockets else "",
-        protocol=at.protocol,
-        processes=processes(sockets),
-    )
+    seen = listening("container-socket", "container", at, sockets, protocol=at.protocol)
     answered = walk.send(found.space.rules, _answer(way, at), found.space)
     for passage, what in ((arrived, at.place), (answered, f"the answers from {at.place}")):
         for rule in passage.unsure:

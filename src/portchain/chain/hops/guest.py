@@ -8,7 +8,7 @@ from ...mapping.forward import Endpoint
 from ..model import Container, Listener
 from ..rules import walk
 from ..rules.model import Packet, Rule
-from .way import LOOPBACK, Finding, Way, broken, ok, processes, served_by, unknown
+from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unknown
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
 _ENGINE = "dockerd"
@@ -35,15 +35,7 @@ def guest_listener(way: Way) -> Finding | None:
 def _listening(way: Way, at: Endpoint) -> Finding:
     """What listens at an address of the guest's own; where that is a server, it is the end of the chain."""
     sockets = way.space.listening(at)
-    seen = ok(
-        "guest-listener",
-        "guest",
-        sockets[0].at.place if sockets and sockets[0].at.address else f"{'*' if sockets else at.address}:{at.port}",
-        served_by(sockets),
-        listen=sockets[0].at.place if sockets else "",
-        target=at.place,
-        processes=processes(sockets),
-    )
+    seen = listening("guest-listener", "guest", at, sockets, target=at.place)
     if way.passage and way.passage.translation:
         return seen
     if way.forward.origin == "container" or _is_engines(sockets):

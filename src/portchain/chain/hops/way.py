@@ -87,6 +87,14 @@ def ok(kind: str, side: str, title: str, says: str, **facts: Any) -> Finding:
     return Finding(Hop(kind, side, "ok", title, says, facts))
 
 
+def listening(kind: str, side: str, at: Endpoint, sockets: Sequence[Listener], **facts: Any) -> Finding:
+    """A hop of the sockets that take what comes to ``at``."""
+    first = sockets[0].at if sockets else at
+    title = first.place if first.address else f"*:{first.port}"
+    listen = first.place if sockets else ""
+    return ok(kind, side, title, served_by(sockets), listen=listen, processes=processes(sockets), **facts)
+
+
 def unknown(kind: str, side: str, title: str, says: str, **facts: Any) -> Finding:
     """A hop that could not be looked at."""
     return Finding(Hop(kind, side, "unknown", title, says, facts))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..mapping.forward import Endpoint
+from ..mapping.words import loopback_of
 from .look import Session
 from .probed import Client, Seen, add, read_seen
 from .read_guest import guarded
@@ -20,7 +21,6 @@ from .trace import Chain
 CONNECT_SECONDS = 0.5
 ANSWER_SECONDS = 0.3
 _DATAGRAM = b"\n"
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def port(chain: Chain) -> int:
 
 
 def _client(listen: Endpoint, kind: socket.SocketKind) -> tuple[socket.socket, tuple[str, int]]:
-    address = _LOOPBACK.get(listen.address, listen.address)
+    address = loopback_of(listen.address)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.socket(family, kind), (address, listen.port)
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..mapping.forward import Endpoint, Forward
+from ..mapping.words import loopback_of
 
 # A dead end answers with a reset well within this time; a server speaks first or waits for its client.
 _SILENCE = 0.4
 _RETRY = 0.25
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Finding:
 
 def reach(listen: Endpoint, timeout: float) -> str:
     """Connect to ``listen`` (TCP) from the host and watch for an early end; returns the problem, or nothing."""
-    address = _LOOPBACK.get(listen.address, listen.address)
+    address = loopback_of(listen.address)
     try:
         with socket.create_connection((address, listen.port), timeout) as connection:
             connection.settimeout(_SILENCE)

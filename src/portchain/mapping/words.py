@@ -28,6 +28,11 @@ def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
+def loopback_of(address: str) -> str:
+    """Where a client on the same machine reaches what listens on ``address``."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+
+
 def parse_port(text: str) -> int:
     """A number from 0 to 65535; raise ValueError otherwise."""
     if not text.isascii() or not text.isdigit() or int(text) > 65535:

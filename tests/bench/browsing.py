@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 FLAGS = (
     "--no-sandbox",
@@ -19,6 +19,8 @@ FLAGS = (
 )
 ALLOWED = ("file:", "data:", "about:", "http://127.0.0.1:", "http://localhost:")
 FIRST_SECONDS = 60
+
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")

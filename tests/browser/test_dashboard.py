@@ -141,7 +141,7 @@ def test_buttons_stop_and_start_by_keyboard(live: Page, board: Served, changing:
 
 
 def test_a_second_click_does_not_undo_the_first(live: Page, board: Served, changing: Changing) -> None:
-    box, begun = changing.guest.container("nginx"), Event()
+    box, begun, may_end = changing.guest.container("nginx"), Event(), Event()
     assert box
 
     def does(_what: str) -> None:
@@ -150,7 +150,7 @@ def test_a_second_click_does_not_undo_the_first(live: Page, board: Served, chang
     async def slowly(identity: str, action: str) -> None:
         board.deeds._do(f"{action} {identity}")
         begun.set()
-        await asyncio.sleep(1)
+        await asyncio.to_thread(may_end.wait, 30)
 
     board.deeds.does = does
     board.deeds.container = slowly
@@ -158,6 +158,7 @@ def test_a_second_click_does_not_undo_the_first(live: Page, board: Served, chang
     assert begun.wait(10)
     start = live.get_by_role("button", name="Start nginx", exact=True)
     expect(start).to_be_disabled()
+    may_end.set()
     expect(start).to_be_enabled()
     assert board.deeds.done == [f"stop {box.id}"]
 

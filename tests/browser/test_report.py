@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 MACHINES = ("seed", "big", "hostile")
 # Pairs of texts of one picture that cover each other by more than a pixel.
@@ -115,18 +115,18 @@ def test_a_chain_stands_out(page: Page, reports: dict[str, str], way: str) -> No
         other.focus()
         for _ in range(4):
             page.keyboard.press("Tab")
+    expect(other).not_to_have_css("opacity", "1")
     after = chain.locator(".line").first.evaluate("one => getComputedStyle(one).strokeWidth")
     assert float(after.removesuffix("px")) > float(before.removesuffix("px"))
-    assert float(other.evaluate("one => getComputedStyle(one).opacity")) < 1
 
 
 def test_finding_a_port_leaves_what_speaks_of_it(page: Page, reports: dict[str, str]) -> None:
     page.goto(reports["big"])
     page.locator("#find").fill("9200")
-    assert page.locator("#chains > details:visible").count() == 1
-    assert page.locator(".picture .chain:not(.lost)").count() == 1
+    expect(page.locator("#chains > details:visible")).to_have_count(1)
+    expect(page.locator(".picture .chain:not(.lost)")).to_have_count(1)
     page.locator("#find").fill("")
-    assert page.locator("#chains > details:visible").count() == 60
+    expect(page.locator("#chains > details:visible")).to_have_count(60)
 
 
 def test_a_verdict_leads_to_its_chain(page: Page, reports: dict[str, str]) -> None:
@@ -134,7 +134,7 @@ def test_a_verdict_leads_to_its_chain(page: Page, reports: dict[str, str]) -> No
     details = page.locator("[id='chain-tcp-:9200']")
     details.evaluate("one => one.open = false")
     page.locator("#verdicts a", has_text=":9200").click()
-    assert details.evaluate("one => one.open")
+    expect(details).to_have_attribute("open", "")
 
 
 @pytest.mark.parametrize("way", ["click", "key"])
@@ -146,7 +146,7 @@ def test_the_picture_leads_to_a_chains_hops(page: Page, reports: dict[str, str],
     else:
         chain.focus()
         page.keyboard.press("Enter")
-    assert page.locator("[id='chain-tcp-:49673'] .hops").is_visible()
+    expect(page.locator("[id='chain-tcp-:49673'] .hops")).to_be_visible()
 
 
 def test_what_containers_are_called_is_shown_and_never_run(page: Page, reports: dict[str, str]) -> None:

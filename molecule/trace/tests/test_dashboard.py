@@ -18,7 +18,6 @@ from testinfra.host import Host
 
 __all__ = ("browser", "page")
 
-expect.set_options(timeout=15_000)
 QUIET = "socks"  # a service that nothing of the tests needs
 
 

@@ -54,6 +54,7 @@ def test_status_is_1_where_there_is_no_guest(machine: Path) -> None:
         (["shell"], "guest linuxkit: stopped; portchain up --guest linuxkit"),
         (["logs", "--tail", "5"], "guest linuxkit: stopped; portchain up --guest linuxkit"),
         (["forward", "add", ":8081", "127.0.0.1:8080"], "no answer from the forwarder"),
+        (["trace", "192.0.2.7:8080"], "192.0.2.7 is no address of this machine"),
     ],
 )
 def test_what_is_not_so_is_1_with_the_way_out(

@@ -40,6 +40,14 @@ def test_a_connection_is_seen_at_each_hop(served: Any, trace: Any, host: Host) -
     assert 0 < probe["connect"] <= probe["total"]
 
 
+def test_the_address_that_was_asked_about_is_probed(served: Any, trace: Any) -> None:
+    _, port = served()
+    for address in ("127.0.0.1", "[::1]"):
+        hops = hops_of(trace(f"{address}:{port}", "--probe"))
+        assert f"took the connection from {address}:" in hops["host-socket"]["evidence"]
+        assert "SYN+ACK" in hops["container-socket"]["evidence"]
+
+
 def test_a_datagram_is_seen_at_each_hop(probe: Callable[..., Any], trace: Any) -> None:
     port = free_port()
     probe(ports={"7000/udp": port})

@@ -19,7 +19,8 @@ _UNREACHABLE = (3, 1)  # ICMP's type, and ICMPv6's
 class Client:
     """The probe's own side, times in nanoseconds since the epoch: ``connected`` is 0 where it was not.
 
-    ``answer`` is end (the server's end of stream, or its datagram), silence, reset or an error's text.
+    ``answer`` is end (the server's end of stream, or its datagram), silence, reset or an error's text. ``source`` is
+    where it came from, ``127.0.0.1:55298``.
     """
 
     began: int
@@ -27,7 +28,7 @@ class Client:
     ended: int
     answer: str
     bytes: int
-    port: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class _Marks:
         if not client.connected:
             return 0, ""
         return min(client.connected, first.time if first else client.connected), (
-            f"sent from port {client.port}" if self._udp else f"took the connection from port {client.port}"
+            f"sent from {client.source}" if self._udp else f"took the connection from {client.source}"
         )
 
     def _forward(self) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import os
 import select
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..mapping.forward import Endpoint
@@ -31,9 +31,10 @@ class _Watched:
     name: str
 
 
-def probe(session: Session, chain: Chain) -> Chain:
-    """The chain with what a probe of it showed; raise EvidenceError."""
+def probe(session: Session, chain: Chain, address: str = "") -> Chain:
+    """The chain with what a probe of it showed, sent to ``address`` where it listens on all; raise EvidenceError."""
     listen = Endpoint.parse(chain.listen, chain.protocol)
+    listen = replace(listen, address=address or listen.address)
     places = watched(chain)
     interfaces = [{"pid": one.pid, "name": one.name} for one in places]
     before = session.ask("watch", interfaces=interfaces, port=port(chain))
@@ -72,6 +73,11 @@ def _client(listen: Endpoint, kind: socket.SocketKind) -> tuple[socket.socket, t
     return socket.socket(family, kind), (address, listen.port)
 
 
+def _source(sock: socket.socket) -> str:
+    address, port = sock.getsockname()[:2]
+    return Endpoint("tcp", address, port).place
+
+
 def _connection(listen: Endpoint) -> Client:
     """Connect, end our side, and wait for the server's end."""
     sock, place = _client(listen, socket.SOCK_STREAM)
@@ -80,15 +86,15 @@ def _connection(listen: Endpoint) -> Client:
         began = time.time_ns()
         try:
             connected = _connect(sock, place)
-            source = sock.getsockname()[1]
+            source = _source(sock)
             sock.settimeout(ANSWER_SECONDS)
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             answer, size = _answer(sock)
         except TimeoutError:
-            return Client(began, 0, time.time_ns(), "the host's handshake took too long", 0, 0)
+            return Client(began, 0, time.time_ns(), "the host's handshake took too long", 0, "")
         except OSError as error:
-            return Client(began, 0, time.time_ns(), error.strerror or str(error), 0, 0)
+            return Client(began, 0, time.time_ns(), error.strerror or str(error), 0, "")
         return Client(began, connected, time.time_ns(), answer, size, source)
 
 
@@ -130,10 +136,10 @@ def _datagram(listen: Endpoint) -> Client:
             sock.connect(place)
             sock.send(_DATAGRAM)
             sent = time.time_ns()
-            source = sock.getsockname()[1]
+            source = _source(sock)
             answer, size = "end", len(sock.recv(65536))
         except TimeoutError:
             return Client(began, sent, time.time_ns(), "silence", 0, source)
         except OSError as error:
-            return Client(began, 0, time.time_ns(), error.strerror or str(error), 0, 0)
+            return Client(began, 0, time.time_ns(), error.strerror or str(error), 0, "")
         return Client(began, sent, time.time_ns(), answer, size, source)

@@ -28,6 +28,8 @@ class Query:
     @classmethod
     def parse(cls, text: str) -> Query:
         """Read ``[tcp:|udp:][ADDRESS:]PORT[/tcp|/udp]``, an address being numeric or localhost; raise ValueError."""
+        if "://" in text:
+            raise ValueError(f"{text!r}: a URL; ask for its port, such as 8080 or 127.0.0.1:8080")
         head, colon, rest = text.partition(":")
         protocol, rest = (head, rest) if colon and head in PROTOCOLS else ("", text)
         rest, slash, suffix = rest.partition("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -26,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """Walk the chain from a port of the host, hop by hop, and say what is broken."""
     guest = options.guest or DEFAULT_GUEST
     chosen(guest)
+    if options.port and options.port.address:
+        check_own(options.port.address)
     form = "json" if options.json else options.format
     threading.Thread(target=drawn_by, args=(form,)).start()  # loads while the guest is looking
     try:
@@ -34,6 +37,16 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     show(machine, found, form)
     return 1 if found.verdict else 0
+
+
+def check_own(address: str) -> None:
+    """Raise CommandError where an address is none of this machine's."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError:
+        text = f"host: {address} is no address of this machine, so that no client comes to it here; see ip address"
+        raise CommandError(text) from None
 
 
 def drawn_by(form: str) -> Any:
@@ -65,7 +78,8 @@ def look(guest: str, port: Query | None, probed: bool) -> tuple[Machine, Trace]:
                 raise CommandError(machine.host.forwarder_error or machine.guest_error)
             found = whole(guest, traces)
         if probed:
-            found = found.with_chains(tuple(probe(session, one) if one.target else one for one in found.chains))
+            at = port.address if port else ""
+            found = found.with_chains(tuple(probe(session, one, at) if one.target else one for one in found.chains))
     return machine, found
 
 

@@ -14,7 +14,7 @@ from portchain.chain.walk import trace
 
 BEGAN = 1_700_000_000_000_000_000
 INTERFACES = ["docker0", "veth1", "eth0"]
-CLIENT = Client(BEGAN, BEGAN + 100_000, BEGAN + 600_000, "end", 0, 55298)
+CLIENT = Client(BEGAN, BEGAN + 100_000, BEGAN + 600_000, "end", 0, "127.0.0.1:55298")
 SYN, SYN_ACK, RESET = 0x02, 0x12, 0x14
 GUEST, CONTAINER = ("172.17.0.1", 40001), ("172.17.0.2", 80)
 

@@ -28,10 +28,11 @@ def test_reads(text: str, wanted: Query) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nginx", "0", "70000", "8080/sctp", "udp:53/tcp", "example.org:80", "-1", "80 80"]
+    "text",
+    ["", "nginx", "0", "70000", "8080/sctp", "udp:53/tcp", "example.org:80", "-1", "80 80", "http://localhost:8080"],
 )
 def test_refuses(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not|two"):
+    with pytest.raises(ValueError, match=r"not|two|URL"):
         Query.parse(text)
 
 

@@ -53,7 +53,7 @@ class _Layout:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         whole = sum(one.verdict is None for one in scene.chains)
-        counted = f"{len(scene.chains)} ports of the host lead into the guest, {whole} of them reach a server"
+        counted = f"ports of the host that lead into the guest: {len(scene.chains)}; of them reach a server: {whole}"
         self.picture = Picture(f"portchain: guest {plain(scene.machine.host.guest, 40)}", counted)
         self.rows = Rows(scene.machine, self.picture)
         self.bridges: dict[str, float] = {}

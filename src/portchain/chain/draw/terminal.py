@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -82,8 +83,21 @@ def _chain(chain: Chain) -> Iterator[RenderableType]:
             yield _hop(hop, timed, last=hop is chain.hops[-1])
             if hop.state == "broken" and chain.verdict:
                 yield _verdict(chain.verdict)
+    if chain.probe:
+        yield _whole_probe(chain.probe)
     for note in chain.notes:
         yield Padding(Text(f"note: {plain(note)}", style="yellow"), (0, 0, 0, 2))
+
+
+def _whole_probe(probe: dict[str, Any]) -> RenderableType:
+    """What remains of a probe's time, and all of it."""
+    answers = {"end": "the server's end came", "silence": "no end in time", "reset": "reset by the server"}
+    answer = answers.get(probe["answer"], plain(probe["answer"]))
+    said = f"{_number(probe['bytes'], 'byte')}, {answer}"
+    back = probe["back"] is not None
+    parts = [("and back", probe["back"], said)] if back else []
+    parts.append(("in all", probe["total"], "" if back else said))
+    return Text("\n".join(f"    {what:17}{took:6.0f} µs  {text}".rstrip() for what, took, text in parts), style="dim")
 
 
 def _verdict(found: Verdict) -> RenderableType:

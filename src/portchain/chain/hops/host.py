@@ -51,7 +51,7 @@ def forward(way: Way) -> Finding:
         "forward",
         "host",
         f"{shown(one.listen)} → {one.target.place}",
-        f"{one.connections} connections so far, {one.active} open; by {one.owner} ({one.origin})",
+        f"connections: {one.connections} so far, {one.active} open; by {one.owner} ({one.origin})",
         target=str(one.target),
         owner=one.owner,
         origin=one.origin,

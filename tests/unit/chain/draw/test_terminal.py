@@ -65,10 +65,22 @@ def test_a_broken_chain_says_where_why_and_what_to_do(words: dict[str, bool]) ->
 def test_times_and_evidence_of_a_probe_are_shown() -> None:
     (chain,) = asked(seed(), 8080).chains
     probed = replace(chain.hops[3], microseconds=169.4, evidence="counted 7 → 8")
-    found = Trace("linuxkit", "8080", 0.0, (replace(chain, hops=(*chain.hops[:3], probed, *chain.hops[4:])),))
+    told = {"answer": "end", "bytes": 41, "connect": 60.0, "back": 8514.2, "total": 8791.3}
+    chain = replace(chain, hops=(*chain.hops[:3], probed, *chain.hops[4:]), probe=told)
+    found = Trace("linuxkit", "8080", 0.0, (chain,))
     text = written(terminal.trace(found))
     assert "169 µs  172.17.0.2:8080" in text
     assert "counted 7 → 8" in text
+    assert "and back           8514 µs  41 bytes, the server's end came" in text
+    assert "in all             8791 µs" in text
+
+
+def test_a_probe_that_nobody_ended_has_no_way_back() -> None:
+    (chain,) = asked(seed(), 8080).chains
+    told = {"answer": "silence", "bytes": 0, "connect": 60.0, "back": None, "total": 300_123.0}
+    text = written(terminal.trace(Trace("linuxkit", "8080", 0.0, (replace(chain, probe=told),))))
+    assert "and back" not in text
+    assert "in all           300123 µs  no bytes, no end in time" in text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

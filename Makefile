@@ -67,8 +67,8 @@ integration: $(STAMPS)-packages $(COLLECTIONS) ## Run the tests that make socket
 browser: $(STAMPS)-packages ## Look at the pages in Chromium, which is installed if it is missing
 	pytest tests/browser --junitxml=$(RESULTS)/$@.xml
 
-pictures: $(STAMPS)-packages ## Make the pictures of the report in docs/
-	python tests/browser/pictures.py
+pictures: $(STAMPS)-packages ## Make the pictures of the report in docs/ at the guest GUEST, which runs (root)
+	PYTHONPATH=tests/bench python tests/browser/pictures.py $(GUEST)
 
 scenario: scenario-$(NAME) ## Run one Molecule scenario: make scenario NAME=default
 

@@ -1,46 +1,90 @@
 #!/usr/bin/env python3
-"""Make the pictures in docs/: the report of the seed's machine and of one with sixty ports."""
+"""Make the pictures in docs/ of a running guest: the report with the seed's six ports, then with sixty."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+import docker
+from browsing import FLAGS
+from docker.models.containers import Container
+from docker.models.networks import Network
+from playwright.sync_api import Browser, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "unit")]
-
-from chain.draw.machines import big, seed  # noqa: E402
-
-from portchain.chain.draw import page, svg  # noqa: E402
-from portchain.chain.walk import trace_all  # noqa: E402
-
-# Name, machine, colour scheme, height.
-PICTURES = (
-    ("report-seed-light", seed(), "light", 620),
-    ("report-60-light", big(), "light", 1500),
-    ("report-60-dark", big(), "dark", 1500),
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PORTCHAIN = Path(sys.executable).with_name("portchain")
+# Three ports each, from 9001 on; with the seed's six they are sixty.
+CONTAINERS = {
+    "bridge": ("login", "images"),
+    "front": ("web", "shop", "cart", "search"),
+    "data": ("orders", "stock", "users", "mail", "queue", "cache"),
+    "metrics": ("prometheus", "grafana", "loki", "alerts", "tracer", "exporter"),
+}
+SERVED = 8080
+WIDTH, MARGIN = 1280, 20
+PAUSED, DISCONNECTED, FILTERED = "cache", "mail", "search"
 
 
-def main(docs: Path) -> None:
-    """Write them."""
-    (docs / "report-seed.svg").write_text(svg.picture(seed(), trace_all(seed())), encoding="utf-8")
-    with sync_playwright() as driver, tempfile.TemporaryDirectory() as folder:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for name, machine, scheme, height in PICTURES:
-            file = Path(folder, "report.html")
-            file.write_text(page.page(machine, trace_all(machine)), encoding="utf-8")
-            view = browser.new_page(viewport={"width": 1280, "height": height}, color_scheme=scheme)
+def run(*words: str, fine: tuple[int, ...] = (0,)) -> None:
+    """Run a command of portchain; raise RuntimeError unless it ends as is ``fine``."""
+    done = subprocess.run([PORTCHAIN, *words], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode not in fine:
+        raise RuntimeError(f"portchain {' '.join(words)}: {done.stderr.strip()}")
+
+
+@contextmanager
+def sixty(engine: docker.DockerClient, guest: str) -> Iterator[None]:
+    """The guest with sixty ports, nine of them broken in three ways; afterwards as it was."""
+    image = engine.containers.get("nginx").image.tags[0]
+    ports = iter(range(9001, 9100))
+    with ExitStack() as stack:
+        for network, names in CONTAINERS.items():
+            if network != "bridge":
+                made: Network = engine.networks.create(network)
+                stack.callback(made.remove)
+            for name in names:
+                published = {f"{SERVED}/tcp": [next(ports) for _ in range(3)]}
+                box: Container = engine.containers.run(image, name=name, network=network, ports=published, detach=True)
+                stack.callback(box.remove, force=True)
+        engine.containers.get(PAUSED).pause()
+        engine.networks.get("data").disconnect(DISCONNECTED)
+        filtered = engine.containers.get(FILTERED).attrs["NetworkSettings"]["Networks"]["front"]["IPAddress"]
+        rule = ("OUTPUT", "-d", filtered, "-j", "DROP")
+        run("shell", "--guest", guest, "iptables", "-I", *rule)
+        stack.callback(run, "shell", "--guest", guest, "iptables", "-D", *rule)
+        yield
+
+
+def photograph(browser: Browser, guest: str, name: str, *schemes: str) -> None:
+    """The report of the guest as it is now, down to the end of its picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "report.html")
+        run("report", "--guest", guest, "--output", str(file), fine=(0, 1))
+        for scheme in schemes:
+            view = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
             view.goto(file.as_uri())
-            view.screenshot(path=docs / f"{name}.png")
+            end = view.evaluate("document.getElementById('picture').getBoundingClientRect().bottom")
+            view.set_viewport_size({"width": WIDTH, "height": round(end) + MARGIN})
+            view.screenshot(path=DOCS / f"report-{name}-{scheme}.png")
             view.close()
+
+
+def main(guest: str) -> None:
+    """Make them."""
+    engine = docker.DockerClient(base_url=f"unix:///run/portchain/{guest}/docker.sock", timeout=60)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        photograph(browser, guest, "seed", "light")
+        with sixty(engine, guest):
+            photograph(browser, guest, "60", "light", "dark")
         browser.close()
 
 
 if __name__ == "__main__":
-    main(ROOT / "docs")
+    main(sys.argv[1])

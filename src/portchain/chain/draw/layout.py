@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..model import Container, Guest
 from .rows import ROW, Rows
-from .scene import Area, Place, Scene
+from .scene import LIVE, Area, Place, Scene
 from .shapes import (
     BOX,
     BRIDGE,
@@ -199,10 +199,11 @@ def _about_way(area: Area) -> list[tuple[str, str]]:
 
 
 def _about_container(one: Container) -> str:
-    if one.state != "running":
+    if one.state not in LIVE:
         wants = ", ".join(str(w.host.port) for w in one.wanted[:4] if w.host)
         return (one.status or one.state) + (f"; wants {wants}" if wants else "")
     own = "host network" if one.network_mode == "host" else "no network"
     address = next((a.address or a.address6 for a in one.attachments if a.address or a.address6), own)
     space = f"net {one.space.inode}" if one.space and one.space.inode else ""
-    return " ".join(part for part in (address, f"pid {one.pid}", space) if part)
+    paused = "" if one.state == "running" else one.state
+    return " ".join(part for part in (paused, address, f"pid {one.pid}", space) if part)

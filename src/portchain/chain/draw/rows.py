@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ..model import Container, Link, Machine
 from ..trace import KINDS, Chain
-from .scene import Area, Place, broken_hop, inside_port, process_of
+from .scene import LIVE, Area, Place, broken_hop, inside_port, process_of
 from .shapes import (
     BOX,
     BRIDGE,
@@ -59,10 +59,11 @@ class Rows:
         heights: list[float] = []
         drawn: list[Drawn] = []
         y = top
-        for chain in place.chains:
+        for chain, following in zip(place.chains, (*place.chains[1:], None), strict=True):
             heights.append(y + ROW / 2)
             drawn.append(Drawn(chain.listen, chain.protocol, state_of(chain), in_words(chain)))
-            reason = _reason(chain, y + ROW + 8)
+            told_below = following is not None and following.verdict == chain.verdict
+            reason = [] if told_below else _reason(chain, y + ROW + 8)
             drawn[-1].shapes += [*_pill(HOST, heights[-1], host_port(chain), _looks(chain, "host-socket")), *reason]
             y += ROW + (_REASON if reason else 0)
         columns = [
@@ -97,7 +98,7 @@ class Rows:
     def pair(self, area: Area, place: Place, y: float) -> None:
         """The veth pair of a container in its own area, and the line through it where no chain has one."""
         one = place.container
-        if area.kind != "bridge" or one is None or one.state != "running":
+        if area.kind != "bridge" or one is None or one.state not in LIVE:
             return
         broken = any((hop := broken_hop(chain)) and hop.kind == "veth" for chain in place.chains)
         self._pair(self._inner(one, area.link), y, "pair broken" if broken else "pair")

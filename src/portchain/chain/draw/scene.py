@@ -13,6 +13,8 @@ from ..model import Container, Guest, HostForward, Link, Machine, Network
 from ..trace import Chain, Hop, Trace
 
 ENDED = ("exited", "created", "dead", "removing")
+# With processes, and so with a network namespace.
+LIVE = ("running", "paused")
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,12 @@ def inside_port(machine: Machine, chain: Chain) -> str:
     hop = chain.hop("nat")
     place = str(hop.facts.get("to") or "") if hop else ""
     forward = forward_of(machine, chain)
-    if not place and forward:
+    if not place:
+        listen = Endpoint.parse(chain.listen, chain.protocol)
         owner = container_of(machine, chain)
         ends = published(machine, owner) if owner else ()
-        inside = next((inside for host, inside, _ in ends if host == forward.listen), 0)
-        place = f":{inside}" if inside else forward.target.place
+        inside = next((inside for host, inside, _ in ends if host == listen), 0)
+        place = f":{inside}" if inside else forward.target.place if forward else ""
     return f":{place.rpartition(':')[2]}" if place else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as some
 from portchain.chain.draw.layout import layout
 from portchain.chain.draw.scene import scene
 from portchain.chain.draw.shapes import WIDTH, Picture, Rect, Text, Wire
-from portchain.chain.model import Machine
-from portchain.chain.walk import trace_all
+from portchain.chain.model import Machine, Publication
+from portchain.chain.query import Query
+from portchain.chain.walk import trace, trace_all
+from portchain.mapping.forward import Endpoint
 
 from .building import Box, Builder, Net
 from .machines import big, hostile, seed
@@ -138,6 +141,30 @@ def test_a_chain_that_is_broken_is_red_to_the_hop_that_breaks_it_and_dotted_beyo
     assert {one.looks for chain in picture.chains if chain.state == "whole" for one in chain.shapes} == {
         *("wire", "hand", "port", "rule", "mono portink", "mono ruleink", "")
     }
+
+
+def test_what_breaks_all_chains_of_a_container_is_said_once() -> None:
+    machine = seed()
+    assert machine.guest
+    boxes = [replace(one, state="paused") if one.name == "minikube" else one for one in machine.guest.containers]
+    picture = drawn(replace(machine, guest=replace(machine.guest, containers=tuple(boxes))))
+    reasons = [one for chain in picture.chains for one in chain.shapes if isinstance(one, Text) and one.looks == "bad"]
+    assert len([one for one in picture.chains if one.state == "broken"]) == 5
+    assert len(reasons) == 1
+    assert reasons[0].y > max(shape.top for shape in picture.chains[-1].shapes if isinstance(shape, Rect))
+    assert any(one.text.startswith("paused 192.168.49.2 pid") for one in picture.above if isinstance(one, Text))
+    assert sum(shape.looks == "pair" for shape in picture.below if isinstance(shape, Rect)) == 2
+
+
+def test_a_port_that_is_not_forwarded_is_known_by_what_the_container_wants() -> None:
+    machine = seed()
+    assert machine.guest
+    (box,) = [one for one in machine.guest.containers if one.name == "nginx"]
+    lost = replace(box, attachments=(), wanted=(Publication(80, "tcp", Endpoint("tcp", "", 9028), None),))
+    machine = replace(machine, guest=replace(machine.guest, containers=(lost,)))
+    found = trace(machine, Query(9028))
+    picture = layout(scene(machine, [found], whole=False))
+    assert ":80" in [one.text for chain in picture.chains for one in chain.shapes if isinstance(one, Text)]
 
 
 def test_containers_without_ports_or_networks_are_there_as_well() -> None:

@@ -69,7 +69,7 @@ def honest(request: dict[str, Any]) -> bytes:
 def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     monkeypatch.setattr(daemon, "RUN", tmp_path)
     monkeypatch.setattr(manage, "status", lambda name: manage.Status(name, "running"))
-    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.3)
+    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.2)
     (tmp_path / "one").mkdir()
     fake = Fake(tmp_path / "one" / "evidence.sock", honest)
     yield fake

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from portchain.chain import reach as module
 from portchain.chain.reach import reach, reach_all
 from portchain.mapping.forward import Endpoint, Forward
 
@@ -30,9 +33,10 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def test_a_server_that_speaks_or_waits_is_reached() -> None:
+def test_a_server_that_speaks_or_waits_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(lambda connection: connection.sendall(b"SSH-2.0")) as listen:
         assert reach(listen, 2) == ""
+    monkeypatch.setattr(module, "_SILENCE", 0.1)
     kept: list[socket.socket] = []
     with server(kept.append) as listen:
         assert reach(listen, 2) == ""
@@ -48,7 +52,8 @@ def test_a_reset_an_early_end_and_a_silent_host_are_told_apart() -> None:
     assert "does not answer: Connection refused" in reach(gone, 2)
 
 
-def test_all_are_probed_and_a_dead_one_is_named() -> None:
+def test_all_are_probed_and_a_dead_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY", 0.06)
     target = Endpoint("tcp", "127.0.0.1", 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gone = Endpoint("tcp", "127.0.0.1", listener.getsockname()[1])

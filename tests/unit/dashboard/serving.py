@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,10 +109,14 @@ class Served:
 
 
 @contextmanager
-def served(see: Callable[[], Picture], deeds: Deeds | None = None, seconds: float = 0.05) -> Iterator[Served]:
-    """A dashboard that looks with ``see`` every so many ``seconds``."""
+def served(
+    see: Callable[[], Picture], deeds: Deeds | None = None, seconds: float = 0.05, ends: ExitStack | None = None
+) -> Iterator[Served]:
+    """A dashboard that looks with ``see`` every so many ``seconds``. Its end is waited for by ``ends``, or at once."""
     deeds = deeds or Deeds()
-    with live.bind(0) as listener:
+    with ExitStack() as own:
+        ends = ends or own
+        listener = ends.enter_context(live.bind(0))
         port = listener.getsockname()[1]
         one = Served(port, Guard(port), deeds)
         started, stops = threading.Event(), []
@@ -138,5 +142,10 @@ def served(see: Callable[[], Picture], deeds: Deeds | None = None, seconds: floa
             yield one
         finally:
             stops[0]()
-            thread.join(SECONDS)
-            assert not thread.is_alive()
+            ends.callback(ended, thread)
+
+
+def ended(thread: threading.Thread) -> None:
+    """Wait for a thread's end."""
+    thread.join(SECONDS)
+    assert not thread.is_alive()

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.client import HTTPResponse
 
 import pytest
@@ -22,9 +23,16 @@ def picture() -> Picture:
     return Picture({"summary": "as it is"}, page=lambda head: f"<head>{head}</head>")
 
 
+@pytest.fixture(scope="module")
+def ends() -> Iterator[ExitStack]:
+    """Waits for the end of all dashboards at once: each takes its time over it."""
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.fixture
-def board() -> Iterator[Served]:
-    with served(picture) as one:
+def board(ends: ExitStack) -> Iterator[Served]:
+    with served(picture, ends=ends) as one:
         yield one
 
 
@@ -127,9 +135,9 @@ def test_what_goes_wrong_is_told(board: Served) -> None:
     assert (status, json.loads(body)) == (502, {"message": "guest: the engine: no such container"})
 
 
-def test_changes_come_as_events_and_nobody_looks_afterwards() -> None:
+def test_changes_come_as_events_and_nobody_looks_afterwards(ends: ExitStack) -> None:
     texts = iter(["one", "two"])
-    with served(lambda: Picture({"summary": next(texts, "two")})) as board:
+    with served(lambda: Picture({"summary": next(texts, "two")}), seconds=0.02, ends=ends) as board:
         response = board.open("GET", f"/{board.guard.place}/events", board.cookie)
         assert response.headers["Content-Type"].startswith("text/event-stream")
         assert json.loads(line(response)[6:])["sections"] == {"summary": "one"}
@@ -141,7 +149,7 @@ def test_changes_come_as_events_and_nobody_looks_afterwards() -> None:
         def quiet() -> bool:
             nonlocal looked
             before, looked = looked, board.looks
-            time.sleep(0.3)
+            time.sleep(0.12)
             return before == looked
 
         assert eventually(quiet)
@@ -183,15 +191,15 @@ async def in_silence(_typed: bytes) -> None:
 
 
 def test_an_idle_shell_is_ended_unless_something_is_typed(board: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(running, "IDLE_SECONDS", 0.3)
     with board.open("POST", f"/{board.guard.place}/services/socks/shell", board.own) as response:
         board.deeds.programs[0].write = in_silence  # or what it prints would keep it
         began = time.monotonic()
         for _ in range(4):
-            time.sleep(0.3)
+            time.sleep(0.1)
             assert board.ask("POST", f"/programs/{response.headers['X-Program']}", board.own, ".")[0] == 204
-        assert "was idle for 0.5 s" in response.read().decode()
-        assert time.monotonic() - began > 1.2
+        assert "was idle for 0.3 s" in response.read().decode()
+        assert time.monotonic() - began > 0.6
 
 
 def test_so_many_shells_and_no_more(board: Served) -> None:
@@ -222,15 +230,15 @@ def test_a_body_has_its_limit(board: Served) -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(board: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.1)
     headers = {**board.own, "Content-Length": "10"}
     assert board.ask("POST", "/programs/1", headers)[0] == 408
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127"])
-def test_a_client_that_asks_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(live, "IDLE_SECONDS", 0.2)
-    with served(picture) as board, socket.create_connection(("127.0.0.1", board.port), timeout=SECONDS) as client:
+def test_a_client_that_asks_nothing_is_let_go(board: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(live, "IDLE_SECONDS", 0.05)
+    with socket.create_connection(("127.0.0.1", board.port), timeout=SECONDS) as client:
         client.sendall(sent)
         assert client.recv(100) == b""
 

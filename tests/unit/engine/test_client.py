@@ -11,11 +11,14 @@ from .parties import Peer, in_loop, scene
 JSON = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}'
 
 
-def saying(data: bytes, then: float = 0):
+def saying(data: bytes, stays: bool = False):
+    """Plays an engine that says so much, and leaves, or stays for as long as its client."""
+
     async def engine(peer: Peer) -> None:
         engine.heard = await peer.head()
         await peer.put(data)
-        await asyncio.sleep(then)
+        if stays:
+            await peer.rest()
 
     return engine
 
@@ -67,10 +70,10 @@ async def subscribe(path: str) -> None:
 
 @in_loop
 async def test_an_answer_is_waited_for_only_so_long():
-    async with scene(saying(JSON[:-1], then=0.5)) as stage:
+    async with scene(saying(JSON[:-1], stays=True)) as stage:
         with pytest.raises(TimeoutError, match="GET /info"):
             await client.get_json(stage.engine_path, "/info", 0.1)
-    async with scene(saying(b"", then=0.5)) as stage:
+    async with scene(saying(b"", stays=True)) as stage:
         with pytest.raises(TimeoutError, match="GET /events"):
             async with client.events(stage.engine_path, {}, 0.1):
                 raise AssertionError
@@ -105,7 +108,7 @@ async def test_events_come_as_they_happen():
 @in_loop
 async def test_an_event_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(client, "MAX_EVENT", 100)
-    engine = saying(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 101, then=0.5)
+    engine = saying(b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 101, stays=True)
     async with scene(engine) as stage, client.events(stage.engine_path, {}) as stream:
         with pytest.raises(OSError, match="an event has more than 100 bytes"):
             await anext(stream)
@@ -113,7 +116,7 @@ async def test_an_event_without_end_is_refused(monkeypatch):
 
 @in_loop
 async def test_errors_of_whoever_follows_the_events_are_left_alone():
-    async with scene(saying(b"HTTP/1.1 200 OK\r\n\r\n", then=0.1)) as stage:
+    async with scene(saying(b"HTTP/1.1 200 OK\r\n\r\n", stays=True)) as stage:
         with pytest.raises(ValueError, match=r"^mine$"):
             async with client.events(stage.engine_path, {}):
                 raise ValueError("mine")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
 import socket
 
 import pytest
+
+from portchain.engine import exchange, stream
 
 from .parties import Peer, in_loop, scene
 
@@ -80,20 +81,22 @@ async def test_what_was_written_before_leaving_a_hijacked_connection_arrives(hal
 
 async def fill(client: socket.socket) -> int:
     """Send until nobody takes any more; returns how many bytes that were."""
-    sent = 0
-    while True:
+    sent, refused = 0, 0
+    while refused < 10:
         try:
             sent += client.send(bytes(4096))
+            refused = 0
         except BlockingIOError:
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(BlockingIOError):
-                sent += client.send(bytes(4096))
-                continue
-            return sent
+            refused += 1
+            await asyncio.sleep(0.005)
+    return sent
 
 
 @in_loop
-async def test_a_client_of_a_hijacked_connection_sees_the_engine_leave():
+async def test_a_client_of_a_hijacked_connection_sees_the_engine_leave(monkeypatch):
+    monkeypatch.setattr(exchange, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(stream, "LINGER_SECONDS", 0.1)
+
     async def engine(peer: Peer) -> None:
         await peer.head()
         await peer.put(b"HTTP/1.1 101 UPGRADED\r\n\r\nbye")

@@ -88,7 +88,7 @@ def test_a_long_answer_is_written_whole() -> None:
 
 
 def test_commands_run_at_once_and_each_tells_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "SECONDS", 1.0)
+    monkeypatch.setattr(spaces, "SECONDS", 0.5)
     problems: list[str] = []
     commands = {
         "fine": ("echo", "said"),
@@ -99,7 +99,7 @@ def test_commands_run_at_once_and_each_tells_what_it_cannot(monkeypatch: pytest.
     assert spaces.printed(commands, problems) == {"fine": "said\n", "failing": "", "slow": "", "missing": ""}
     assert problems == [
         "guest: sh -c echo half; exit 3: exit status 3",
-        "guest: sleep 20: no end after 1 s",
+        "guest: sleep 20: no end after 0.5 s",
         "guest: no-such-program cannot be run: No such file or directory",
     ]
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,23 @@ def test_logwrite_passes_the_commands_status_on(tmp_path: Path) -> None:
 
 
 def test_many_deletes_at_once_are_one_trim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.2)
+    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.15)
     ours, theirs = socket.socketpair()
-    asked: list[None] = []
-    watcher = threading.Thread(target=lambda: asked.extend(trim_after_delete.deletes(ours)))
+    asked: list[float] = []
+
+    def watch() -> None:
+        for _ in trim_after_delete.deletes(ours):
+            asked.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
     watcher.start()
     theirs.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n")
     for _ in range(20):
         theirs.sendall(b'{"Type":"image","Action":"delete"}\n')
-    watcher.join(0.5)
+    end = time.monotonic() + 5
+    while not asked and time.monotonic() < end:
+        watcher.join(0.02)
+    watcher.join(0.05)
     theirs.close()
     watcher.join(2)
     assert len(asked) == 1

@@ -126,7 +126,7 @@ def _end(running: _Running, problems: list[str]) -> dict[str, str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            problems.append(f"{command}: no end after {SECONDS:.0f} s")
+            problems.append(f"{command}: no end after {SECONDS:g} s")
             continue
         if process.returncode:
             problems.append(f"{command}: exit status {process.returncode}")

@@ -79,12 +79,12 @@ def test_no_lines_cross(name: str) -> None:
 @pytest.mark.parametrize("name", MACHINES)
 def test_texts_cover_neither_each_other_nor_the_edge_of_a_box(name: str) -> None:
     picture = drawn(MACHINES[name])
-    texts = [shape for shape in picture.shapes if isinstance(shape, Text)]
+    texts = [(shape.text, shape.box) for shape in picture.shapes if isinstance(shape, Text)]
     boxes = [shape for shape in picture.shapes if isinstance(shape, Rect)]
     whole = Rect(0, 0, WIDTH, picture.height, "")
-    assert [one.text for one in texts if not holds(whole, one.box)] == []
-    assert [(one.text, other.text) for one, other in combinations(texts, 2) if not apart(one.box, other.box)] == []
-    assert [t.text for t in texts for box in boxes if not apart(box, t.box) and not holds(box, t.box)] == []
+    assert [text for text, place in texts if not holds(whole, place)] == []
+    assert [(one[0], other[0]) for one, other in combinations(texts, 2) if not apart(one[1], other[1])] == []
+    assert [text for text, place in texts for box in boxes if not apart(box, place) and not holds(box, place)] == []
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -116,8 +116,8 @@ def machines(draw: some.DrawFn) -> Machine:
 
 @given(machines())
 def test_any_machine_is_drawn_without_texts_upon_each_other(machine: Machine) -> None:
-    texts = [shape for shape in drawn(machine).shapes if isinstance(shape, Text)]
-    assert all(apart(one.box, other.box) for one, other in combinations(texts, 2))
+    places = [shape.box for shape in drawn(machine).shapes if isinstance(shape, Text)]
+    assert all(apart(*pair) for pair in combinations(places, 2))
 
 
 def test_one_container_between_two_networks_needs_no_crossing() -> None:

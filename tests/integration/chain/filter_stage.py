@@ -144,7 +144,8 @@ class Stage:
         self._neighbours = neighbours
         settings(["ipv4.ip_forward=1", "ipv6.conf.all.forwarding=1"])
         settings(f"ipv4.conf.all.{name}" for name in ("rp_filter=0", "accept_local=1", "route_localnet=1"))
-        settings(["ipv4.icmp_ratelimit=0"])
+        # A packet that leaves by where it came in is none to tell its sender of: that counts in rules.
+        settings(["ipv4.icmp_ratelimit=0", "ipv4.conf.all.send_redirects=0", "ipv4.conf.default.send_redirects=0"])
         run("ip link set lo up")
         for name, number in NEIGHBOURS.items():
             process = neighbours[name]

@@ -14,7 +14,22 @@ _NETWORKS = {
     4: ("127.0.0.0/8", "10.1.0.0/24", "10.0.0.0/8", "10.1.0.1/32", "10.2.0.2/32"),
     6: ("fd01::/64", "fd00::/8", "fd01::1/128", "fd02::2/128", "::1/128"),
 }
-_DEVICES = ("one0", "two0", "lo", "t+")
+_DEVICES = ("one0", "two0", "lo", "t+", "o+")
+# All of this is true of some packets: what only the kernel knows.
+_ONLY_THE_KERNEL_KNOWS = (
+    "limit --limit 1/min",
+    "length --length 29",
+    "physdev --physdev-in one0",
+    "pkttype --pkt-type host",
+)
+_ONLY_THE_KERNEL_KNOWS_OF_NFT = (
+    "ct status snat",
+    "tcp flags != syn",
+    "limit rate 1/minute",
+    "ct count over 2",
+    "meta pkttype host",
+    "meta length 29",
+)
 _BUILT_IN = {
     "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -24,9 +39,19 @@ _BUILT_IN = {
 _INWARD, _OUTWARD = {"PREROUTING", "INPUT", "FORWARD"}, {"OUTPUT", "FORWARD", "POSTROUTING"}
 
 
+class Chance(random.Random):
+    """Chance itself; ``seldom`` is how often a rule may have what only the kernel knows."""
+
+    seldom = 0.0
+
+
 def case(seed: int, version: int) -> Case:
-    """Odd seeds have native nft rules beside those of iptables, each third one rejects, each fourth has only those."""
-    chance = random.Random(f"{seed}.{version}")
+    """Odd seeds have native nft rules beside those of iptables, each fourth has only those.
+
+    Each third one rejects, each fifth has conditions that only the kernel knows.
+    """
+    chance = Chance(f"{seed}.{version}")
+    chance.seldom = 0.1 if seed % 5 == 4 else 0.0
     ends = ["ACCEPT", "DROP", "RETURN", *(["REJECT"] if seed % 3 == 0 else [])]
     rules = {}
     if seed % 4 != 3:
@@ -47,7 +72,7 @@ def _probes(version: int) -> list[Probe]:
     ]
 
 
-def _iptables(chance: random.Random, version: int, ends: Sequence[str]) -> str:
+def _iptables(chance: Chance, version: int, ends: Sequence[str]) -> str:
     lines = []
     for table, built_in in _BUILT_IN.items():
         if table in ("raw", "mangle") and chance.random() < 0.5:
@@ -74,7 +99,7 @@ def _iptables(chance: random.Random, version: int, ends: Sequence[str]) -> str:
     return "\n".join((*lines, ""))
 
 
-def _matches(chance: random.Random, version: int, chain: str, *, raw: bool) -> str:
+def _matches(chance: Chance, version: int, chain: str, *, raw: bool) -> str:
     network = _NETWORKS[version]
     protocol = chance.choice(("tcp", "udp", "udp"))
     low = chance.choice(PORTS)
@@ -86,7 +111,10 @@ def _matches(chance: random.Random, version: int, chain: str, *, raw: bool) -> s
         f"-p {protocol} -m {protocol} {{no}}--dport {low}:{low + 1}",
         f"-p {protocol} -m {protocol} {{no}}--sport 1024:65535",
         f"-p {protocol} -m multiport {{no}}--dports {low},{PORTS[-1]}",
+        f"-p {protocol} -m multiport {{no}}--{chance.choice(('ports', 'sports'))} {low}:{low + 1},1024:65535",
+        f"-p tcp -m tcp {{no}}--tcp-flags {chance.choice(('FIN,SYN,RST,ACK SYN', 'SYN,ACK SYN,ACK', 'ALL NONE'))}",
         f"-m mark {{no}}--mark {chance.choice(('0x0', '0x1', '0x1/0x3'))}",
+        *([f"-m {chance.choice(_ONLY_THE_KERNEL_KNOWS)}"] if chance.random() < chance.seldom else []),
         f"-m iprange {{no}}--dst-range {'10.1.0.1-10.1.0.7' if version == 4 else 'fd01::1-fd01::7'}",
         '-m comment --comment "in \\"quotes\\" -j DROP"',
     ]
@@ -94,8 +122,10 @@ def _matches(chance: random.Random, version: int, chain: str, *, raw: bool) -> s
         kind = chance.choice(("LOCAL", "UNICAST", "BROADCAST", "LOCAL,UNICAST"))
         pool.append(f"-m addrtype {{no}}--{chance.choice(('dst', 'src'))}-type {kind}")
     if not raw:
-        state = chance.choice(("NEW", "NEW,ESTABLISHED", "DNAT", "ESTABLISHED,RELATED", "INVALID"))
-        pool.append(f"-m conntrack {{no}}--ctstate {state}")
+        states = ("NEW", "NEW,ESTABLISHED", "DNAT", "ESTABLISHED,RELATED", "INVALID", "UNTRACKED", "ESTABLISHED,DNAT")
+        pool.append(f"-m conntrack {{no}}--ctstate {chance.choice(states)}")
+        pool.append(f"-m conntrack {{no}}--ctorigdst {chance.choice(network)} --ctorigdstport {low}")
+        pool.append(f"-m connmark {{no}}--mark {chance.choice(('0x0', '0x1', '0x1/0x3'))}")
     if chain in _INWARD:
         pool.append(f"{{no}}-i {chance.choice(_DEVICES)}")
     if chain in _OUTWARD:
@@ -106,7 +136,7 @@ def _matches(chance: random.Random, version: int, chain: str, *, raw: bool) -> s
     return " ".join(one.format(no=chance.choice(("", "", "! "))) for one in chosen)
 
 
-def _target(chance: random.Random, version: int, place: str, later: Sequence[str], ends: Sequence[str]) -> str:
+def _target(chance: Chance, version: int, place: str, later: Sequence[str], ends: Sequence[str]) -> str:
     """``place`` is a table and, as a letter, the kind of chain: of nat, D and S translate destinations and sources."""
     table, _, kind = place.partition(" ")
     usual = ["ACCEPT", "RETURN"] if table == "nat" else [end for end in ends if table == "filter" or end != "REJECT"]
@@ -117,11 +147,15 @@ def _target(chance: random.Random, version: int, place: str, later: Sequence[str
         choices += [f"-o {chance.choice(('one0', 'two0'))} -j MASQUERADE"] * 2
         choices += [f"-j SNAT --to-source {_OWN[version][1]}"]
     if table == "mangle":
-        choices += [f"-j MARK --set-xmark {chance.choice(('0x1/0xffffffff', '0x2/0x2', '0x0/0x1'))}"] * 2
+        bits = chance.choice(("0x1/0xffffffff", "0x2/0x2", "0x0/0x1"))
+        choices += [f"-j MARK --set-xmark {bits}"] * 2
+        choices += [f"-j CONNMARK {chance.choice((f'--set-xmark {bits}', '--save-mark', '--restore-mark'))}"] * 2
+    if table == "raw":
+        choices.append("-j CT --notrack")
     return chance.choice(choices)
 
 
-def _destination(chance: random.Random, version: int) -> str:
+def _destination(chance: Chance, version: int) -> str:
     address = chance.choice((*_OWN[version][1:], *_NEIGHBOURS[version]))
     port = chance.choice(PORTS)
     shown = f"[{address}]" if version == 6 else address
@@ -131,11 +165,19 @@ def _destination(chance: random.Random, version: int) -> str:
             f"-j DNAT --to-destination {address}",
             f"-j DNAT --to-destination :{port}",
             f"-j REDIRECT --to-ports {port}",
+            f"-j REDIRECT --to-ports {PORTS[1]}-{PORTS[2]}",
+            f"-j DNAT --to-destination {shown}:{PORTS[2]}-{PORTS[3]}",
+            f"-j DNAT --to-destination {shown}:{PORTS[0]}-{PORTS[1]}/{PORTS[2]}",
+            *(
+                [f"-j DNAT --to-destination {shown}:{PORTS[0]}-{PORTS[3]} --random"]
+                if chance.random() < chance.seldom
+                else []
+            ),
         )
     )
 
 
-def _nft(chance: random.Random, version: int, ends: Sequence[str]) -> str:
+def _nft(chance: Chance, version: int, ends: Sequence[str]) -> str:
     """A filter table for both families, and a table of nat with maps."""
     closed = chance.choice([end for end in ends if end != "reject"])
     lines = [
@@ -153,16 +195,26 @@ def _nft(chance: random.Random, version: int, ends: Sequence[str]) -> str:
         known = [end for end in ends if end != "reject" or hook in ("input", "forward", "output")]
         policy = chance.choice(("accept", "accept", "drop")) if hook == "forward" else "accept"
         priority = chance.choice((-250, -120, -50, 10, 200))
+        if chance.random() < 0.3:
+            lines.append(
+                f"chain also_at_{hook} {{ type filter hook {hook} priority {chance.choice((-310, -10, 0, 20))};"
+            )
+            lines += [*_nft_rules(chance, version, [end for end in ends if end != "reject"], []), "}"]
         leading = ["u1", "u2"] if "reject" not in ends or known == list(ends) else []
         lines.append(f"chain at_{hook} {{ type filter hook {hook} priority {priority}; policy {policy};")
         lines += [*_nft_rules(chance, version, known, leading), "}"]
     return "\n".join((*lines, "}", *_nft_nat(chance, version), ""))
 
 
-def _nft_rules(chance: random.Random, version: int, ends: Sequence[str], later: Sequence[str]) -> list[str]:
+_NFT_MARKS = ("meta mark set 1", "ct mark set mark", "meta mark set ct mark or 0x2", "meta mark set 2 accept")
+
+
+def _nft_rules(chance: Chance, version: int, ends: Sequence[str], later: Sequence[str]) -> list[str]:
     made = []
     for _ in range(chance.randint(1, 4)):
-        verdict = chance.choice([*ends, "", *(f"{chance.choice(('jump', 'goto'))} {one}" for one in later)])
+        verdict = chance.choice(
+            [*ends, "", *_NFT_MARKS, *(f"{chance.choice(('jump', 'goto'))} {one}" for one in later)]
+        )
         made.append(f"{_nft_matches(chance, version)} counter {verdict}")
     if "u1" in later and chance.random() < 0.5:
         made.append("tcp dport vmap @doors")
@@ -170,7 +222,7 @@ def _nft_rules(chance: random.Random, version: int, ends: Sequence[str], later: 
     return made
 
 
-def _nft_matches(chance: random.Random, version: int) -> str:
+def _nft_matches(chance: Chance, version: int) -> str:
     family = "ip" if version == 4 else "ip6"
     networks, addresses = _NETWORKS[version], (*_OWN[version], *_NEIGHBOURS[version])
     several = ", ".join(chance.sample(addresses, 2))
@@ -187,6 +239,13 @@ def _nft_matches(chance: random.Random, version: int) -> str:
         f"udp dport {chance.choice('<>')} {low}",
         f"ct state {chance.choice(('new', 'established,related', 'invalid'))}",
         "ct status dnat",
+        f"ct mark {no}1",
+        f"mark and 0x3 {no}{chance.choice((0, 1, 2))}",
+        "ct state vmap { invalid : drop, established : accept }",
+        f'iifname vmap {{ lo : continue, "one*" : {chance.choice(("accept", "continue"))}, "tw*" : drop }}',
+        "icmp type echo-request",
+        *([chance.choice(_ONLY_THE_KERNEL_KNOWS_OF_NFT)] if chance.random() < chance.seldom else []),
+        f"{family} daddr . th dport {{ {networks[1]} . {low}-{low + 1}, {networks[-1]} . {PORTS[1]} }}",
         f"meta l4proto {no}{chance.choice(('tcp', 'udp'))}",
         f"meta nfproto {chance.choice(('ipv4', 'ipv6'))}",
         f"iifname {no}{chance.choice(('lo', 'one0', 'one*'))}",
@@ -197,15 +256,15 @@ def _nft_matches(chance: random.Random, version: int) -> str:
         pool.append(f"fib {chance.choice(('saddr', 'daddr'))} type {no}{chance.choice(('local', 'unicast'))}")
     chosen = chance.sample(pool, chance.choice((0, 1, 1, 2)))
     # nft refuses what cannot match, such as two protocols at once.
-    layers = ("port", "l4proto"), ("saddr", "daddr", "nfproto")
+    layers = ("port", "l4proto", "flags", "icmp"), ("icmp", "saddr", "daddr", "nfproto")
     clash = any(sum(any(word in one for word in layer) for one in chosen) > 1 for layer in layers)
     return " ".join(chosen[:1] if clash else chosen)
 
 
-def _nft_nat(chance: random.Random, version: int) -> list[str]:
+def _nft_nat(chance: Chance, version: int) -> list[str]:
     family, own, neighbours = "ip" if version == 4 else "ip6", _OWN[version], _NEIGHBOURS[version]
     to = "ipv6_addr" if version == 6 else "ipv4_addr"
-    shown = f"[{neighbours[0]}]" if version == 6 else neighbours[0]
+    shown, here = (f"[{one}]" if version == 6 else one for one in (neighbours[0], own[1]))
     pool = [
         f"udp dport {PORTS[0]} counter dnat to {shown}:{PORTS[1]}",
         f"tcp dport {chance.choice(PORTS)} counter dnat to {neighbours[1]}",
@@ -213,7 +272,11 @@ def _nft_nat(chance: random.Random, version: int) -> list[str]:
         "meta l4proto { tcp, udp } counter dnat to th dport map @places",
         f"{family} daddr . tcp dport vmap {{ {own[1]} . {PORTS[0]} : goto inner, {own[2]} . {PORTS[1]} : accept }}",
         f"udp dport {PORTS[3]} counter return",
+        f"meta l4proto udp counter redirect to :udp dport map {{ {PORTS[0]} : {PORTS[3]}, {PORTS[1]} : {PORTS[1]} }}",
+        f"tcp dport {PORTS[2]} counter dnat to {here}:{PORTS[0]}-{PORTS[1]}",
     ]
+    if chance.random() < chance.seldom:
+        pool.append(f"{family} daddr {own[1]} dnat to numgen random mod 2 map {{ 0 : {own[2]}, 1 : {neighbours[0]} }}")
     lines = [
         f"table {family} own_nat {{",
         f"map places {{ type inet_service : {to} . inet_service; "

@@ -80,8 +80,20 @@ def test_packets_go_where_the_kernel_sends_them(played: dict[Any, Any], case: tu
     probes = [filter_stage.Probe(*fields) for fields in rulesets.case(*case)["probes"]]
     for probe, real in zip(probes, told["outcomes"], strict=True):
         passage = simulated(rules, probe)
-        assert passage.unsure == ()
-        assert outcome(passage) == real, (probe, passage)
+        if not passage.unsure:
+            assert outcome(passage) == real, (probe, passage)
+        elif real:
+            assert passage.end == "accept", (probe, passage)
+
+
+def test_most_packets_are_sure(played: dict[Any, Any]) -> None:
+    """Or else the others would be compared with nothing."""
+    seen: Counter[bool] = Counter()
+    for case in CASES:
+        rules = parsed(played[case])
+        probes = (filter_stage.Probe(*fields) for fields in rulesets.case(*case)["probes"])
+        seen.update(bool(simulated(rules, one).unsure) for one in probes)
+    assert 0 < seen[True] < seen[False]
 
 
 @pytest.mark.parametrize("case", [one for one in CASES if one[0] % 3 and one[1] == 4], ids=str)
@@ -89,7 +101,10 @@ def test_rules_are_met_as_often_as_the_kernel_counts(played: dict[Any, Any], cas
     """Where nothing is answered: no rejections, and datagrams only."""
     told, rules = played[case], parsed(played[case])
     probes = [filter_stage.Probe(*fields) for fields in rulesets.case(*case)["probes"]]
-    met = Counter(id(step.rule) for one in probes if one.protocol == "udp" for step in simulated(rules, one).steps)
+    passages = [simulated(rules, one) for one in probes if one.protocol == "udp"]
+    if any(one.unsure for one in passages):
+        pytest.skip("a rule may have been met or not")
+    met = Counter(id(step.rule) for one in passages for step in one.steps)
     for chain in rules.chains:
         for rule in chain.rules:
             if rule.text.startswith("-A"):

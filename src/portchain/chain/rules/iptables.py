@@ -8,36 +8,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from . import matches
-from .model import Chain, Match, Matches, Rule, RuleSet, Target
+from . import marks, matches
+from .model import Chain, Changes, Match, Matches, Rule, RuleSet, Target
 
 _PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 _SOURCE_NAT = 100
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _PLAIN = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return", "MASQUERADE": "masquerade"}
-# Targets after which the packet goes on to the next rule.
+# Targets after which the packet goes on to the next rule, as it was.
 _PASSING = {
-    "LOG",
-    "NFLOG",
-    "ULOG",
-    "MARK",
-    "CONNMARK",
-    "TCPMSS",
-    "CT",
-    "TRACE",
-    "CLASSIFY",
-    "DSCP",
-    "TOS",
-    "SET",
-    "TTL",
+    *("AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "NFLOG"),
+    *("RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG"),
 }
-_TARGET_OPTIONS = ("--to-destination", "--to-source", "--to-ports")
+# Options whose value is what people write, even if it looks like an option.
+_TEXTS = ("--comment", "--string", "--log-prefix", "--nflog-prefix")
 _MAX_LINES = 200_000
 _MOST_MATCHES = 20_000
 # Modules all of whose tests are known, but for options that are told by name.
-_MODULES = {"tcp", "udp", "comment", "addrtype", "conntrack", "state", "multiport", "mark", "iprange"}
-# Options of targets, and words for people.
-_INERT = {"--comment", "--random", "--random-fully", "--persistent", "--reject-with", "--log-prefix", "--log-level"}
+_MODULES = {"tcp", "udp", "addrtype", "conntrack", "state", "multiport", "mark", "connmark", "iprange"}
 
 
 def parse(text: str, family: str = "ip") -> RuleSet:
@@ -54,12 +42,11 @@ def parse(text: str, family: str = "ip") -> RuleSet:
             chains[table, chain.name] = chain
         elif line.startswith(("[", "-A")) and table:
             try:
-                rule, unread = _rule(table, line)
+                rule = _rule(table, line)
             except (ValueError, IndexError) as error:
                 odd.append(f"{table}: {line}: {error}")
                 continue
             rules.setdefault((table, rule.chain), []).append(rule)
-            odd += unread
         elif line.strip() and not line.startswith(("#", "COMMIT")):
             odd.append(line)
     made = (replace(chain, rules=tuple(rules.get(key, ()))) for key, chain in chains.items())
@@ -77,7 +64,7 @@ def _chain(table: str, line: str) -> Chain:
     return Chain(table, name, (), name.lower(), priority, policy.lower(), "nat" if kind == "nat" else "filter")
 
 
-def _rule(table: str, line: str) -> tuple[Rule, list[str]]:
+def _rule(table: str, line: str) -> Rule:
     packets = size = 0
     if line.startswith("["):
         counters, _, line = line[1:].partition("] ")
@@ -85,23 +72,14 @@ def _rule(table: str, line: str) -> tuple[Rule, list[str]]:
     words = shlex.split(line) if '"' in line or "'" in line else line.split()
     if words[0] != "-A":
         raise ValueError("expected -A")
-    target = Target("none")
-    found: list[Match] = []
-    for option, value, negated in _options(words[2:]):
-        if option in ("-j", "-g"):
-            target = _target(value, option)
-        elif option == "--set-xmark":
-            mark, _, mask = value.partition("/")
-            target = replace(target, mark=int(mark, 0), mask=int(mask or "0xffffffff", 0))
-        elif option in _TARGET_OPTIONS:
-            target = _translated(target, value)
-        elif one := _match(option, value, negated):
-            found.append(one)
-    unread: list[str] = []
-    if target.kind == "unknown":
-        unread.append(f"{table}: target {target.chain} was taken to let the packet go on: {line}")
-        target = Target("none")
-    return Rule(table, words[1], line.rstrip(), tuple(found), target, packets, size), unread
+    rule = Rule(table, words[1], line.rstrip(), packets=packets, bytes=size)
+    try:
+        options = list(_options(words[2:]))
+        end = next((index for index, one in enumerate(options) if one[0] in ("-j", "-g")), None)
+        target = Target("none") if end is None else _target(options[end], options[end + 1 :])
+        return replace(rule, matches=tuple(_matches(options[:end])), target=target)
+    except (ValueError, IndexError):
+        return replace(rule, matches=(Match("?", matches.unknown),), target=Target("unknown"))
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
@@ -113,7 +91,8 @@ def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
         if word == "!":
             turned = True
             continue
-        values = []
+        values = words[index : index + 1] if word in _TEXTS else []
+        index += len(values)
         while index < len(words) and words[index] != "!" and not words[index].startswith("-"):
             values.append(words[index])
             index += 1
@@ -121,44 +100,86 @@ def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
         turned = False
 
 
-def _target(name: str, option: str) -> Target:
+def _matches(options: list[tuple[str, str, bool]]) -> Iterator[Match]:
+    module = ""
+    for option, value, negated in options:
+        if option == "-m":
+            module = value
+            if module not in _MODULES | {"comment"}:
+                yield Match(f"-m {module}", matches.unknown)
+        elif option != "--comment":
+            yield _match(module, option, value, negated)
+
+
+def _target(chosen: tuple[str, str, bool], own: list[tuple[str, str, bool]]) -> Target:
+    """``own`` are the target's options."""
+    option, name, _ = chosen
+    told = {key: value for key, value, _ in own}
     if name in _PLAIN:
         return Target(_PLAIN[name])
     if name in ("DNAT", "SNAT", "REDIRECT"):
-        return Target(name.lower())
+        return _translated(name.lower(), told)
+    if name in ("MARK", "CONNMARK", "NOTRACK", "CT"):
+        return Target("none", changes=_changes(name, told))
     if name in _PASSING:
         return Target("none")
-    if name.isupper() and name in ("QUEUE", "NFQUEUE", "TPROXY", "NETMAP", "AUDIT", "CHECKSUM", "SYNPROXY"):
-        return Target("unknown", chain=name)
     return Target("goto" if option == "-g" else "jump", chain=name)
 
 
-def _translated(target: Target, value: str) -> Target:
-    """``address[-address][:port[-port]]``, ``[address]:port`` or ``port[-port]``: the first of what may be chosen."""
-    first = value.split(maxsplit=1)[0].partition("-")[0] if not value.startswith("[") else value
-    if target.kind == "redirect":
-        return replace(target, port=int(first))
-    address, port = first, value.rpartition(":")[2].partition("-")[0]
+def _changes(name: str, told: dict[str, str]) -> Changes | None:
+    """What a target does to the marks, or to the state."""
+    if name == "NOTRACK" or "--notrack" in told:
+        return marks.untracked
+    if name == "CT":
+        return None
+    which = "mark" if name == "MARK" else "connection_mark"
+    if "--set-xmark" in told:
+        return marks.turned(which, *matches.masked(told["--set-xmark"]))
+    from_mask, to_mask = told.get("--nfmask", "0xffffffff"), told.get("--ctmask", "0xffffffff")
+    nf, ct = int(from_mask, 0), int(to_mask, 0)
+    if "--save-mark" in told:
+        return marks.copied("mark", nf, "connection_mark", ct)
+    if "--restore-mark" in told:
+        return marks.copied("connection_mark", ct, "mark", nf)
+    return marks.lost(which)
+
+
+def _translated(kind: str, told: dict[str, str]) -> Target:
+    """``address[:port[-port[/base]]]``, ``[address]:port`` or ``port[-port]``.
+
+    Where the kernel chooses, by chance or among addresses, the destination cannot be known.
+    """
+    value = told.get("--to-destination") or told.get("--to-source") or told.get("--to-ports") or ""
+    address, port = ("", value) if kind == "redirect" else _place(value)
+    first, _, last = address.partition("-")
+    span, _, base = port.partition("/")
+    low, _, high = span.partition("-")
+    ports = (int(low), int(high or low)) if low else None
+    chosen = bool(last and last != first) or ("--random" in told and ports is not None and ports[0] != ports[1])
+    if kind != "snat" and chosen:
+        return Target("unknown")
+    return Target(kind, "", str(ipaddress.ip_address(first)) if first else "", ports, int(base or 0))
+
+
+def _place(value: str) -> tuple[str, str]:
+    """Address and port."""
     if value.startswith("["):
         address, _, rest = value[1:].partition("]")
-        port = rest.removeprefix(":").partition("-")[0]
-    elif first.count(":") == 1:
-        address, _, port = first.partition(":")
-    elif ":" not in value or first.count(":") > 1:
-        port = "" if ":" not in value or value.count(":") > 1 else port
-    address = address.partition("-")[0]
-    return replace(target, address=str(ipaddress.ip_address(address)) if address else "", port=int(port or 0))
+        if rest.startswith("-["):
+            raise ValueError("several addresses")
+        return address, rest.removeprefix(":")
+    if value.count(":") > 1:
+        return value, ""
+    address, _, port = value.partition(":")
+    return address, port
 
 
 @lru_cache(_MOST_MATCHES)
-def _match(option: str, value: str, negated: bool) -> Match | None:
-    """The test of an option; None for one that says nothing by itself."""
+def _match(module: str, option: str, value: str, negated: bool) -> Match:
+    """The test of an option."""
     text = f"{'! ' if negated else ''}{option} {value}".rstrip()
-    if option == "-m":
-        return None if value in _MODULES else Match(text, matches.unknown)
-    if option in _INERT:
-        return None
-    test = _TESTS.get(option)
+    known = module in _MODULES or not option.startswith("--")
+    test = _TESTS.get(f"{module} {option}" if module == "connmark" else option) if known else None
     return matches.match(text, test(value), negated) if test else Match(text, matches.unknown)
 
 
@@ -176,7 +197,11 @@ _TESTS: dict[str, Callable[[str], Matches]] = {
     "--src-type": lambda value: matches.address_type("source", value.split(",")),
     "--dst-range": lambda value: matches.address("destination", [value]),
     "--src-range": lambda value: matches.address("source", [value]),
+    "--ctorigdst": lambda value: matches.original(matches.address("destination", [value])),
+    "--ctorigdstport": lambda value: matches.original(matches.port("port", _ranges(value))),
+    "--tcp-flags": matches.tcp_flags,
     "--mark": matches.mark,
+    "connmark --mark": matches.connection_mark,
 }
 
 

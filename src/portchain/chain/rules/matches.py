@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from .model import Match, Matches, Packet
 
@@ -99,12 +100,52 @@ def state(words: Iterable[str]) -> Matches:
     return test
 
 
+def original(test: Matches) -> Matches:
+    """``test`` of where a new connection went before it was translated."""
+
+    def before(packet: Packet, local: Local) -> bool | None:
+        if packet.state != "NEW":
+            return None
+        address, port = packet.original or (packet.destination, packet.port)
+        return test(replace(packet, destination=address, port=port), local)
+
+    return before
+
+
+_FLAGS = {"NEW": {"SYN"}, "ESTABLISHED": {"SYN", "ACK"}}
+
+
+def tcp_flags(words: str) -> Matches:
+    """``MASK FLAGS``, of the first packet of a connection or of its answer."""
+    mask, _, wanted = words.partition(" ")
+    looked_at, on = _flags(mask), _flags(wanted)
+
+    def test(packet: Packet, _local: Local) -> bool | None:
+        if packet.protocol != "tcp":
+            return False
+        return _FLAGS[packet.state] & looked_at == on if packet.state in _FLAGS else None
+
+    return test
+
+
+def _flags(words: str) -> set[str]:
+    several = set(words.split(",")) - {"NONE"}
+    return {"FIN", "SYN", "RST", "PSH", "ACK", "URG"} if "ALL" in several else several
+
+
+_KINDS = {"LOCAL", "UNICAST", "BROADCAST", "MULTICAST"}
+
+
 def address_type(which: str, kinds: Iterable[str]) -> Matches:
-    """``source`` or ``destination`` is of one of the kinds: LOCAL, UNICAST, BROADCAST, MULTICAST."""
+    """``source`` or ``destination`` is of one of the kinds: LOCAL, UNICAST, BROADCAST, MULTICAST.
+
+    Whether it is of another one cannot be known.
+    """
     wanted = {kind.upper() for kind in kinds}
 
-    def test(packet: Packet, local: Local) -> bool:
-        return _kind(getattr(packet, which), local) in wanted
+    def test(packet: Packet, local: Local) -> bool | None:
+        kind = _kind(getattr(packet, which), local)
+        return kind in wanted or (None if kind == "UNICAST" and wanted - _KINDS else False)
 
     return test
 
@@ -118,7 +159,23 @@ def _kind(text: str, local: Local) -> str:
 
 
 def mark(words: str) -> Matches:
-    """``value[/mask]``."""
+    """The packet's mark is ``value[/mask]``."""
+    value, mask = masked(words)
+    return lambda packet, _local: None if packet.mark is None else packet.mark & mask == value
+
+
+def connection_mark(words: str) -> Matches:
+    """Its connection's mark is ``value[/mask]``."""
+    value, mask = masked(words)
+
+    def test(packet: Packet, _local: Local) -> bool | None:
+        found = packet.tracked_mark()
+        return None if found is None else found & mask == value
+
+    return test
+
+
+def masked(words: str) -> tuple[int, int]:
+    """``value[/mask]`` as numbers."""
     value, _, mask = words.partition("/")
-    wanted, bits = int(value, 0), int(mask or "0xffffffff", 0)
-    return lambda packet, _local: packet.mark & bits == wanted
+    return int(value, 0), int(mask or "0xffffffff", 0)

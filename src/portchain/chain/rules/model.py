@@ -14,7 +14,8 @@ _PLACES = {"prerouting": -100, "input": 100, "forward": 0, "output": -100, "post
 class Packet:
     """A packet at one place of its way. ``inward`` and ``outward`` are interfaces' names, empty where it has none.
 
-    ``protocol`` is tcp or udp; addresses are numeric, both of one family; ``state`` is conntrack's: NEW, ESTABLISHED.
+    ``protocol`` is tcp or udp; addresses are numeric, both of one family; ``state`` is conntrack's: NEW, ESTABLISHED,
+    or UNTRACKED. Marks are None where they cannot be known. ``original`` is where it went before it was translated.
     """
 
     protocol: str
@@ -26,7 +27,13 @@ class Packet:
     outward: str = ""
     state: str = "NEW"
     translated: bool = False
-    mark: int = 0
+    mark: int | None = 0
+    connection_mark: int | None = None
+    original: tuple[str, int] | None = None
+
+    def tracked_mark(self) -> int | None:
+        """The mark of its connection, which a new one has not got."""
+        return 0 if self.connection_mark is None and self.state == "NEW" else self.connection_mark
 
     @property
     def family(self) -> str:
@@ -34,6 +41,8 @@ class Packet:
         return "ip6" if ":" in self.destination else "ip"
 
 
+# What a rule does to a packet besides where it leads it: marks, mostly.
+Changes = Callable[[Packet], Packet]
 # Whether a match that knows the packet and the namespace's own addresses lets it through; None: it cannot be known.
 Matches = Callable[[Packet, Callable[[str], bool]], bool | None]
 
@@ -50,17 +59,18 @@ class Match:
 class Target:
     """What a rule does. ``kind`` is accept, drop, reject, return, jump, goto, dnat, snat, masquerade, redirect, none.
 
-    ``none`` goes on with the next rule (a counter, a log). ``chain`` is where jump and goto lead; ``address`` and
-    ``port`` what dnat, snat or redirect put in place, empty and 0 where they leave it. A packet's mark loses the bits
-    of ``mask``, those of ``mark`` are turned.
+    ``none`` goes on with the next rule (a counter, a log). ``unknown`` is all that is not understood. ``chain`` is
+    where jump and goto lead; ``address`` and ``ports`` what dnat, snat or redirect put in place, empty where they leave
+    it: of several ports it is the packet's own, if that is among them, else the first. With ``base`` the packet's
+    distance from that port is kept.
     """
 
     kind: str
     chain: str = ""
     address: str = ""
-    port: int = 0
-    mark: int = 0
-    mask: int = 0
+    ports: tuple[int, int] | None = None
+    base: int = 0
+    changes: Changes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from . import marks, matches
 from .model import Match, Matches, Packet
 
 Local = Callable[[str], bool]
@@ -34,11 +35,7 @@ def match(told: Mapping[str, Any], sets: Sets) -> Match:
     op, right = str(told.get("op", "==")), told["right"]
     key = key_of(told["left"])
     text = f"{shown(told['left'])}{'' if op in ('==', 'in') else f' {op}'} {shown(right)}"
-    return Match(text, compare(key, op, right, sets) if key else _unknown)
-
-
-def _unknown(_packet: Packet, _local: Local) -> bool | None:
-    return None
+    return Match(text, compare(key, op, right, sets) if key else matches.unknown)
 
 
 def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
@@ -49,14 +46,16 @@ def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
             value = key(packet, local)
         except _NoFieldError:
             return False
-        if value is None or value == [None]:
+        if value is None or (isinstance(value, list) and None in value):
             return None
         try:
             found = bool(_ORDER[op](value, right)) if op in _ORDER else among(value, right, sets)
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             # Of a kind that this key does not have.
             return None
-        return not found if op == "!=" else found
+        if not found and isinstance(value, _Some) and right != "dnat":
+            return None
+        return not found if op in ("!=", "!") else found
 
     return test
 
@@ -85,8 +84,9 @@ def _in_structure(value: Any, right: Mapping[str, Any], sets: Sets) -> bool:
     if kind == "range":
         low, high, found = (one if isinstance(one, int) else int(ipaddress.ip_address(one)) for one in (*inner, value))
         return low <= found <= high
-    same = kind == "concat" and len(value) == len(inner)
-    return same and all(among(v, r, sets) for v, r in zip(value, inner, strict=True))
+    if kind != "concat":
+        raise ValueError(kind)
+    return len(value) == len(inner) and all(among(v, r, sets) for v, r in zip(value, inner, strict=True))
 
 
 def key_of(told: Any) -> Key | None:
@@ -100,8 +100,12 @@ def key_of(told: Any) -> Key | None:
         keys = [key_of(one) for one in inner]
         known = [one for one in keys if one]
         return (lambda packet, local: [one(packet, local) for one in known]) if len(known) == len(keys) else None
-    name = str(inner.get("key") or ",".join(inner.get("flags", ()))) if isinstance(inner, dict) else ""
-    return _KEYS.get((kind, name))
+    if kind in _BITWISE or (kind, inner) in (("meta", {"key": "mark"}), ("ct", {"key": "mark"})):
+        value = number(told)
+        return (lambda packet, _: value(packet)) if value else None
+    if not isinstance(inner, dict) or "dir" in inner or inner.get("result", "type") != "type":
+        return None
+    return _KEYS.get((kind, str(inner.get("key") or ",".join(inner.get("flags", ())))))
 
 
 def _payload(protocol: str, field: str) -> Key | None:
@@ -111,11 +115,37 @@ def _payload(protocol: str, field: str) -> Key | None:
         return lambda packet, _: getattr(packet, _ADDRESSES[field]) if packet.family == protocol else _another()
     if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")):
         return lambda packet, _: packet.protocol if packet.family == protocol else _another()
-    return None
+    # Of another packet it is nothing, of this one it cannot be known.
+    return lambda packet, _: None if protocol in (packet.protocol, packet.family, "th", "ether") else _another()
 
 
 def _another() -> Any:
     raise _NoFieldError
+
+
+class _Some(set[str]):
+    """Words that hold, and others may."""
+
+
+def number(told: Any) -> Callable[[Packet], int | None] | None:
+    """A number that a mark may be, or be made of; None for what only the kernel knows."""
+    if isinstance(told, int):
+        return lambda _: told
+    (kind, inner), *_ = told.items()
+    if kind in _BITWISE:
+        one, other, *rest = map(number, inner)
+        return None if rest or not (one and other) else lambda packet: _both(kind, one(packet), other(packet))
+    if kind in ("meta", "ct") and inner == {"key": "mark"}:
+        which = "mark" if kind == "meta" else "connection_mark"
+        return lambda packet: marks.read(packet, which)
+    return None
+
+
+def _both(kind: str, one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else _BITWISE[kind](one, other) & 0xFFFFFFFF
+
+
+_BITWISE: dict[str, Callable[[int, int], int]] = {"&": operator.and_, "|": operator.or_, "^": operator.xor}
 
 
 def _states(packet: Packet, _local: Local) -> set[str]:
@@ -138,10 +168,8 @@ _KEYS: dict[tuple[str, str], Key] = {
     ("meta", "protocol"): lambda packet, _: packet.family,
     **dict.fromkeys((("meta", "iifname"), ("meta", "iif")), lambda packet, _: packet.inward),
     **dict.fromkeys((("meta", "oifname"), ("meta", "oif")), lambda packet, _: packet.outward),
-    ("meta", "mark"): lambda packet, _: packet.mark,
-    ("ct", "mark"): lambda *_: 0,
     ("ct", "state"): _states,
-    ("ct", "status"): lambda packet, _: {"dnat"} if packet.translated else set(),
+    ("ct", "status"): lambda packet, _: _Some({"dnat"} if packet.translated else ()),
     ("fib", "daddr"): _type("destination"),
     ("fib", "saddr"): _type("source"),
 }
@@ -165,6 +193,9 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "prefix": lambda inner: f"{inner['addr']}/{inner['len']}",
     "range": lambda inner: "-".join(map(shown, inner)),
     "concat": lambda inner: " . ".join(map(shown, inner)),
+    "&": lambda inner: " & ".join(map(shown, inner)),
+    "|": lambda inner: " | ".join(map(shown, inner)),
+    "^": lambda inner: " ^ ".join(map(shown, inner)),
     "set": shown,
     "elem": lambda inner: shown(inner["val"]),
 }

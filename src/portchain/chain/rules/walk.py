@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
-from .model import Chain, Packet, Rule, RuleSet
+from .model import Chain, Packet, Rule, RuleSet, Target
 
-Local = Callable[[str], bool]
-_MOST_STEPS = 20_000
+# Rules by identity.
+Guessed = frozenset[int]
+# What is left out beyond this is as if it could not be known.
+_MOST_RULES = 200_000
+_MOST_GUESSES = 32
 _DEEPEST = 64
 _DESTINATION = ("dnat", "redirect")
+# The end of a packet that goes nobody knows where.
+_LOST = "lost"
+# What a rule of each kind makes of a packet; others are named like that.
+_ENDS = {"none": "next", "unknown": _LOST, **dict.fromkeys((*_DESTINATION, "snat", "masquerade"), "accept")}
 _CONNTRACK = -200
 _LOOPBACK = {"ip": "127.0.0.1", "ip6": "::1"}
 
@@ -51,7 +59,8 @@ class Passage:
     """How a packet came through. ``end`` is accept, drop or reject.
 
     ``by`` is the rule that dropped it, a rule without text where a chain's policy did. ``translation`` is the rule that
-    rewrote the destination. ``unsure`` are rules whose conditions cannot be known, taken not to match.
+    rewrote the destination. ``unsure`` are rules that cannot be told to match or not: they are taken not to, unless the
+    packet would come through if they did.
     """
 
     packet: Packet
@@ -72,14 +81,16 @@ class Passage:
 
 
 class _Walk:
-    """One base chain being walked."""
+    """A hook being walked. ``guessed`` are the unsure rules that are taken to match."""
 
-    def __init__(self, rules: RuleSet, packet: Packet, hook: str, local: Local, routing: Routing | None) -> None:
+    def __init__(self, rules: RuleSet, packet: Packet, hook: str, routing: Routing, guessed: Guessed) -> None:
         self._rules = rules
         self.packet = packet
         self._hook = hook
-        self._local = local
         self._routing = routing
+        self._local = cache(routing.has_address)
+        self._guessed = guessed
+        self._left = _MOST_RULES
         self.steps: list[Step] = []
         self.unsure: list[Rule] = []
         self.translation: Rule | None = None
@@ -93,9 +104,17 @@ class _Walk:
             return policy, Rule(chain.table, chain.name, "") if policy != "accept" else None
         return end, by
 
+    def passage(self, end: str, by: Rule | None) -> Passage:
+        """How the packet came this far."""
+        return Passage(self.packet, end, by, tuple(self.steps), self.translation, tuple(self.unsure))
+
     def _chain(self, chain: Chain, depth: int) -> tuple[str, Rule | None]:
         for rule in chain.rules:
-            if len(self.steps) > _MOST_STEPS or not self._matches(rule):
+            self._left -= 1
+            if self._left < 0:
+                self.unsure.append(rule)
+                return _LOST, None
+            if not self._matches(rule):
                 continue
             self.steps.append(Step(self._hook, rule))
             end, by = self._act(rule, depth)
@@ -104,78 +123,105 @@ class _Walk:
         return "return", None
 
     def _matches(self, rule: Rule) -> bool:
-        unsure = False
+        unsure = rule.target.kind == "unknown"
         for one in rule.matches:
             found = one.test(self.packet, self._local)
             if found is False:
                 return False
             unsure |= found is None
-        if unsure:
-            self.unsure.append(rule)
-        return not unsure
+        if not unsure or (rule.target.kind == "none" and not rule.target.changes):
+            return not unsure
+        self.unsure.append(rule)
+        return id(rule) in self._guessed
 
     def _act(self, rule: Rule, depth: int) -> tuple[str, Rule | None]:
-        kind = rule.target.kind
-        if kind == "none":
-            target = rule.target
-            self.packet = replace(self.packet, mark=self.packet.mark & ~target.mask ^ target.mark)
-            return "next", None
+        target, kind = rule.target, rule.target.kind
+        if target.changes:
+            self.packet = target.changes(self.packet)
         if kind in ("jump", "goto"):
-            inner = self._rules.chain(rule.table, rule.target.chain)
-            if inner is None or depth > _DEEPEST:
-                return "next", None
-            end, by = self._chain(inner, depth + 1)
-            return ("next" if end == "return" and kind == "jump" else end), by
+            return self._jump(rule, depth)
         if kind in _DESTINATION:
             self._translate(rule)
-            return "accept", rule
-        if kind in ("snat", "masquerade"):
-            own = rule.target.address or self._own(self.packet.destination)
+        elif kind in ("snat", "masquerade"):
+            own = target.address or self._own(self.packet.destination)
             self.packet = replace(self.packet, source=own or self.packet.source)
             self.hidden = True
-            return "accept", rule
-        return kind, rule
+        return _ENDS.get(kind, kind), rule
+
+    def _jump(self, rule: Rule, depth: int) -> tuple[str, Rule | None]:
+        inner = self._rules.chain(rule.table, rule.target.chain)
+        if inner is None or depth > _DEEPEST:
+            self.unsure.append(rule)
+            return _LOST if id(rule) in self._guessed else "next", rule
+        end, by = self._chain(inner, depth + 1)
+        return ("next" if end == "return" and rule.target.kind == "jump" else end), by
 
     def _translate(self, rule: Rule) -> None:
         target, packet = rule.target, self.packet
         here = self._own(packet.source) if self._hook == "prerouting" else ""
         redirected = (here or _LOOPBACK[packet.family]) if target.kind == "redirect" else packet.destination
-        address = target.address or redirected
-        moved = replace(packet, destination=address, port=target.port or packet.port)
+        moved = replace(packet, destination=target.address or redirected, port=_port(target, packet.port))
         # Conntrack's flag is for what really changed.
-        self.packet = replace(moved, translated=packet.translated or moved != packet)
+        if moved != packet:
+            first = packet.original or (packet.destination, packet.port)
+            moved = replace(moved, translated=True, original=first)
+        self.packet = moved
         self.translation = rule
 
     def _own(self, toward: str) -> str:
-        route = self._routing.route(toward) if self._routing else None
+        route = self._routing.route(toward)
         return route.source if route else ""
 
 
-def hook(rules: RuleSet, packet: Packet, name: str, local: Local, routing: Routing | None = None) -> Passage:
+def _port(target: Target, port: int) -> int:
+    low, high = target.ports or (port, port)
+    if target.base:
+        return low + (port - target.base) % (high - low + 1)
+    return port if low <= port <= high else low
+
+
+def hook(rules: RuleSet, packet: Packet, name: str, routing: Routing, guessed: Guessed = frozenset()) -> Passage:
     """Through all base chains of one hook, in the order of their priorities."""
-    walk = _Walk(rules, packet, name, local, routing)
+    walk = _Walk(rules, packet, name, routing, guessed)
     tracks = name in ("prerouting", "output")
     for chain in rules.bases(packet.family, name):
-        if chain.kind == "nat" and (packet.state != "NEW" or walk.translation or walk.hidden):
+        if chain.kind == "nat" and (walk.packet.state != "NEW" or walk.translation or walk.hidden):
             continue
         # What comes before conntrack sees no state, but of what came over `lo` and was tracked on its way out.
-        if untracked := tracks and chain.priority < _CONNTRACK and packet.inward != "lo":
+        early = tracks and chain.priority < _CONNTRACK and packet.inward != "lo" and walk.packet.state == packet.state
+        if early:
             walk.packet = replace(walk.packet, state="INVALID")
         end, by = walk.base(chain)
-        if untracked:
+        if early and walk.packet.state == "INVALID":
             walk.packet = replace(walk.packet, state=packet.state)
         if end != "accept":
-            return Passage(walk.packet, end, by, tuple(walk.steps), walk.translation, tuple(walk.unsure))
-    return Passage(walk.packet, "accept", None, tuple(walk.steps), walk.translation, tuple(walk.unsure))
+            return walk.passage(end, by)
+    return walk.passage("accept", None)
 
 
-def _through(rules: RuleSet, packet: Packet, names: Iterator[str], routing: Routing) -> Passage:
+def _through(rules: RuleSet, packet: Packet, names: Iterable[str], routing: Routing, guessed: Guessed) -> Passage:
     passage = Passage(packet)
     for name in names:
-        passage = passage.then(hook(rules, passage.packet, name, routing.has_address, routing))
+        passage = passage.then(hook(rules, passage.packet, name, routing, guessed))
         if passage.end != "accept":
             break
     return passage
+
+
+def _in_doubt(take: Callable[[Guessed], Passage]) -> Passage:
+    """The passage where no unsure rule matches; where that one ends, one that comes through, if any could."""
+    first = take(frozenset())
+    waiting: list[tuple[Passage, Guessed]] = [(first, frozenset())]
+    left = _MOST_GUESSES
+    while waiting:
+        passage, guessed = waiting.pop()
+        if passage.end not in ("drop", "reject") or not left:
+            return replace(passage, end="accept", by=None)
+        more = [guessed | {id(one)} for one in passage.unsure if one.target.kind not in ("drop", "reject")]
+        new = [one for one in more if one != guessed][:left]
+        left -= len(new)
+        waiting += ((take(one), one) for one in new)
+    return first
 
 
 def _outward(packet: Packet, routing: Routing) -> Packet:
@@ -189,15 +235,19 @@ def send(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
 
     A rule of ``nat`` reroutes it; the rest of hook output still meets it with the interface it had.
     """
-    out = hook(rules, _outward(packet, routing), "output", routing.has_address, routing)
+    return _in_doubt(lambda guessed: _send(rules, packet, routing, guessed))
+
+
+def _send(rules: RuleSet, packet: Packet, routing: Routing, guessed: Guessed) -> Passage:
+    out = hook(rules, _outward(packet, routing), "output", routing, guessed)
     if out.end != "accept":
         return out
     onward = _outward(out.packet, routing)
-    out = out.then(hook(rules, onward, "postrouting", routing.has_address, routing))
+    out = out.then(hook(rules, onward, "postrouting", routing, guessed))
     if out.end != "accept" or not routing.has_address(out.packet.destination):
         return out
     again = replace(out.packet, inward="lo", outward="")
-    return out.then(_through(_without_nat(rules), again, iter(("prerouting", "input")), routing))
+    return out.then(_through(_without_nat(rules), again, ("prerouting", "input"), routing, guessed))
 
 
 def _without_nat(rules: RuleSet) -> RuleSet:
@@ -207,13 +257,17 @@ def _without_nat(rules: RuleSet) -> RuleSet:
 
 def arrive(rules: RuleSet, packet: Packet, routing: Routing) -> Passage:
     """The way of a packet that comes in by ``inward``: to a socket here, or through."""
-    first = hook(rules, packet, "prerouting", routing.has_address, routing)
+    return _in_doubt(lambda guessed: _arrive(rules, packet, routing, guessed))
+
+
+def _arrive(rules: RuleSet, packet: Packet, routing: Routing, guessed: Guessed) -> Passage:
+    first = hook(rules, packet, "prerouting", routing, guessed)
     if first.end != "accept":
         return first
     if routing.has_address(first.packet.destination):
-        return first.then(hook(rules, first.packet, "input", routing.has_address, routing))
+        return first.then(hook(rules, first.packet, "input", routing, guessed))
     onward = _outward(first.packet, routing)
-    return first.then(_through(rules, onward, iter(("forward", "postrouting")), routing))
+    return first.then(_through(rules, onward, ("forward", "postrouting"), routing, guessed))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from portchain.chain.model import Route, Space
 from portchain.chain.rules import iptables, walk
 from portchain.chain.rules.model import Packet
 
 HEAD = "*{}\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
-LOCAL = ("127.0.0.1", "172.17.0.1", "::1")
+OWN = Space(routes=tuple(Route(one, "lo", "local") for one in ("127.0.0.1/32", "172.17.0.1/32", "::1/128")))
 
 
 def met(rule: str, *, table: str = "filter", **words: object) -> str:
@@ -17,7 +18,7 @@ def met(rule: str, *, table: str = "filter", **words: object) -> str:
     packet = Packet(**{**fields, **words})
     rules = iptables.parse(f"{HEAD.format(table)}[1:60] -A OUTPUT {rule}\nCOMMIT\n", packet.family)
     assert rules.unknown == ()
-    return walk.hook(rules, packet, "output", LOCAL.__contains__).end
+    return walk.hook(rules, packet, "output", OWN).end
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,15 @@ def met(rule: str, *, table: str = "filter", **words: object) -> str:
         ("-j LOG --log-prefix x", "accept"),
         ("-j RETURN", "accept"),
         ("-m limit --limit 1/sec -j DROP", "accept"),
+        ('-m comment --comment "-j" -j DROP', "drop"),
+        ('-m comment --comment "!" -j DROP', "drop"),
+        ("-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", "drop"),
+        ("-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP", "accept"),
+        ("-p tcp -m tcp --tcp-flags ALL NONE -j DROP", "accept"),
+        ("-m connmark --mark 0x0 -j DROP", "drop"),
+        ("-m connmark --mark 0x1 -j DROP", "accept"),
+        ("-m conntrack --ctorigdst 172.17.0.2 --ctorigdstport 80 -j DROP", "drop"),
+        ("-m conntrack --ctorigdst 172.17.0.3 -j DROP", "accept"),
     ],
 )
 def test_conditions(rule: str, end: str) -> None:
@@ -74,7 +84,10 @@ def test_ipv6() -> None:
         ("DNAT --to-destination 172.17.0.2:80", "ip", ("172.17.0.2", 80)),
         ("DNAT --to-destination 172.17.0.2", "ip", ("172.17.0.2", 8080)),
         ("DNAT --to-destination :81", "ip", ("127.0.0.1", 81)),
-        ("DNAT --to-destination 172.17.0.2-172.17.0.9:80-90", "ip", ("172.17.0.2", 80)),
+        ("DNAT --to-destination 172.17.0.2:80-90", "ip", ("172.17.0.2", 80)),
+        ("DNAT --to-destination 172.17.0.2:8000-8090", "ip", ("172.17.0.2", 8080)),
+        ("DNAT --to-destination 172.17.0.2:9000-9010/8075", "ip", ("172.17.0.2", 9005)),
+        ("REDIRECT --to-ports 8000-8090", "ip", ("127.0.0.1", 8080)),
         ("DNAT --to-destination 172.17.0.2:80 --random --persistent", "ip", ("172.17.0.2", 80)),
         ("REDIRECT --to-ports 81", "ip", ("127.0.0.1", 81)),
         ("DNAT --to-destination [fd00::2]:80", "ip6", ("fd00::2", 80)),
@@ -84,7 +97,7 @@ def test_ipv6() -> None:
 def test_translations(target: str, family: str, leads_to: tuple[str, int]) -> None:
     rules = iptables.parse(f"{HEAD.format('nat')}-A OUTPUT -p tcp -j {target}\nCOMMIT\n", family)
     own = "::1" if family == "ip6" else "127.0.0.1"
-    found = walk.hook(rules, Packet("tcp", own, own, 8080), "output", LOCAL.__contains__)
+    found = walk.hook(rules, Packet("tcp", own, own, 8080), "output", OWN)
     assert (found.packet.destination, found.packet.port) == leads_to
     assert found.translation
 
@@ -107,24 +120,82 @@ COMMIT
 
 @pytest.mark.parametrize(("port", "end"), [(1, "accept"), (2, "drop"), (3, "accept"), (4, "drop")])
 def test_jump_goto_return_policy_and_a_chain_that_jumps_to_itself(port: int, end: str) -> None:
-    found = walk.hook(iptables.parse(CHAINS), Packet("tcp", "10.0.0.1", "10.0.0.2", port), "output", lambda _: False)
+    found = walk.hook(iptables.parse(CHAINS), Packet("tcp", "10.0.0.1", "10.0.0.2", port), "output", Space())
     assert found.end == end
     if end == "drop":
         assert found.by
         assert (found.by.chain, found.by.text) == ("OUTPUT", "")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-A OUTPUT -m connmark --mark 0x1 -j DROP",
+        "-A OUTPUT -m socket -j DROP",
+        "-A OUTPUT -m dccp --dport 80 -j DROP",
+        "-A OUTPUT -m addrtype --dst-type BLACKHOLE -j DROP",
+        "-A OUTPUT -j NFQUEUE --queue-num 0",
+        "-A OUTPUT -j MYSTERY --times 3",
+        "-A OUTPUT -d nonsense -j DROP",
+    ],
+)
+def test_what_cannot_be_known_is_unsure(line: str) -> None:
+    rules = iptables.parse(f"{HEAD.format('filter')}{line}\nCOMMIT\n")
+    packet = Packet("tcp", "127.0.0.1", "172.17.0.2", 80, state="ESTABLISHED")
+    assert [one.text for one in walk.hook(rules, packet, "output", OWN).unsure] == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-m limit --limit 3/min -j LOG --log-prefix [UFW] --log-uid",
+        "-j TCPMSS --clamp-mss-to-pmtu",
+        "-j TOS --set-tos 0x10/0x3f",
+        "-j NFLOG --nflog-group 1",
+        "-j CHECKSUM --checksum-fill",
+        "-p tcp",
+        "",
+    ],
+)
+def test_what_changes_nothing_is_no_matter_of_doubt(line: str) -> None:
+    rules = iptables.parse(f"{HEAD.format('mangle')}-A OUTPUT {line}\nCOMMIT\n")
+    assert walk.hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).unsure == ()
+
+
+MARKS = """\
+*mangle
+:OUTPUT ACCEPT [0:0]
+{}
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("targets", "mark", "connection_mark"),
+    [
+        (("CONNMARK --set-xmark 0x3/0xffffffff",), 0, 3),
+        (("MARK --set-xmark 0x6/0xffffffff", "CONNMARK --save-mark --nfmask 0x2 --ctmask 0xffffffff"), 6, 2),
+        (("CONNMARK --set-xmark 0x5/0x5", "CONNMARK --restore-mark --nfmask 0xff --ctmask 0x4"), 4, 5),
+        (("CONNMARK --left-shift-mark 1",), 0, None),
+    ],
+)
+def test_marks(targets: tuple[str, ...], mark: int, connection_mark: int | None) -> None:
+    rules = iptables.parse(MARKS.format("\n".join(f"-A OUTPUT -j {one}" for one in targets)))
+    packet = walk.hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).packet
+    assert (packet.mark, packet.connection_mark) == (mark, connection_mark)
+
+
 def test_odd_lines_are_told_and_no_error() -> None:
-    odd = ("-A OUTPUT -d nonsense -j DROP", "what", "[x:y] -A OUTPUT -j DROP", "-A OUTPUT -j NFQUEUE")
+    odd = ("what", "[x:y] -A OUTPUT -j DROP", "-A")
     found = iptables.parse("\n".join(["*filter", ":OUTPUT ACCEPT [0:0]", *odd, "COMMIT"]))
     assert len(found.unknown) == len(odd)
 
 
 @pytest.mark.parametrize(
-    "line", [":", "-A X -j DNAT --to-destination here", "-A X -j DNAT --to-destination [::z]:1", "-A"]
+    "line", [":", "-A", "-A X -j DNAT --to-destination here", "-A X -j DNAT --to-destination [::z]:1"]
 )
-def test_odd_lines_are_told_or_left(line: str) -> None:
+def test_odd_lines_do_not_hide_others(line: str) -> None:
     found = iptables.parse(f"*nat\n:X - [0:0]\n{line}\n-A X -j ACCEPT\n")
     chain = found.chain("ip nat", "X")
     assert chain
-    assert [rule.text for rule in chain.rules] == ["-A X -j ACCEPT"]
+    assert chain.rules[-1].text == "-A X -j ACCEPT"

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from portchain.chain.model import Route, Space
 from portchain.chain.rules import nft, nft_values, walk
-from portchain.chain.rules.model import Packet
+from portchain.chain.rules.model import Packet, RuleSet
 
 LISTING = (Path(__file__).parent / "ruleset.json").read_text()
 RULES = nft.parse(LISTING)
+OWN = Space(routes=(Route("127.0.0.0/8", "lo", "local"),))
 
 
 def passage(port: int, **words: object) -> walk.Passage:
     """A packet's way through hook output."""
     fields = {"source": "172.17.0.1", "destination": "172.17.0.2", "outward": "docker0", "protocol": "tcp", **words}
-    return walk.hook(RULES, Packet(port=port, **fields), "output", lambda address: address.startswith("127."))
+    return walk.hook(RULES, Packet(port=port, **fields), "output", OWN)
 
 
 def test_tables_of_iptables_are_left_to_iptables_save() -> None:
@@ -69,7 +71,7 @@ def test_a_jump_from_a_map_of_two_keys() -> None:
     without = json.loads(LISTING)
     rows = [one for one in without["nftables"] if one.get("rule", {}).get("handle") != 9]
     rules = nft.parse(json.dumps({"nftables": rows}))
-    found = walk.hook(rules, Packet("tcp", "10.0.0.1", "1.1.1.1", 80), "output", lambda _: False)
+    found = walk.hook(rules, Packet("tcp", "10.0.0.1", "1.1.1.1", 80), "output", Space())
     assert found.packet.destination == "172.17.0.9"
     assert found.translation
     assert (found.translation.packets, found.translation.bytes) == (3, 5)
@@ -103,3 +105,149 @@ def test_what_cannot_be_compared_is_not_known(right: object) -> None:
     for op in ("<", "=="):
         found = nft_values.compare(key, op, right, {})
         assert found(Packet("tcp", "10.0.0.1", "1.1.1.1", 80), lambda _: False) in (None, False)
+
+
+def table(*rules: object, sets: tuple[object, ...] = (), name: str = "inet own", kind: str = "filter") -> RuleSet:
+    """A listing of one base chain at hook output, each rule given by its expressions."""
+    family, _, own = name.partition(" ")
+    at = {"family": family, "table": own}
+    base = {"chain": {**at, "name": "out", "type": kind, "hook": "output", "prio": 0, "policy": "accept"}}
+    rows = [{"rule": {**at, "chain": "out", "handle": n, "expr": expr}} for n, expr in enumerate(rules)]
+    maps = [{"map": {**at, **one}} for one in sets if isinstance(one, dict)]
+    return nft.parse(json.dumps({"nftables": [{"table": {"family": family, "name": own}}, *maps, base, *rows]}))
+
+
+def walked(rules: RuleSet, **words: object) -> walk.Passage:
+    """A packet to 10.0.0.2:80, sent."""
+    fields = {"protocol": "tcp", "source": "127.0.0.1", "destination": "10.0.0.2", "port": 80, **words}
+    return walk.send(rules, Packet(**fields), OWN)
+
+
+def equal(left: object, right: object, op: str = "==") -> dict[str, object]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+DROP, ACCEPT = {"drop": None}, {"accept": None}
+DPORT = {"payload": {"protocol": "tcp", "field": "dport"}}
+MARK = {"meta": {"key": "mark"}}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"ct count": {"val": 20, "inv": True}},
+        {"quota": {"val": 100, "val_unit": "mbytes", "inv": True}},
+        {"set": {"op": "add", "elem": DPORT, "set": "@m", "stmt": [{"limit": {"rate": 10, "per": "minute"}}]}},
+        {"xt": {"type": "match", "name": "string"}},
+        {"what nobody": "knows"},
+        equal({"ct": {"key": "mark"}}, {"meta": {"key": "skuid"}}),
+        equal({"ct": {"key": "status"}}, "snat", "in"),
+        equal({"fib": {"result": "oif", "flags": ["daddr"]}}, "lo"),
+        equal({"payload": {"protocol": "tcp", "field": "flags"}}, "fin", "in"),
+        equal(DPORT, {"numgen": {"mode": "random", "mod": 2}}),
+    ],
+    ids=str,
+)
+def test_conditions_that_are_not_known_accuse_nobody(condition: object) -> None:
+    found = walked(table([condition, DROP]))
+    assert (found.end, len(found.unsure)) == ("accept", 1)
+
+
+@pytest.mark.parametrize(
+    "statement", [{"queue": {"num": 3}}, {"tproxy": {"port": 1}}, {"dnat": {"addr": {"prefix": 3}}}]
+)
+def test_what_becomes_of_it_is_not_known(statement: object) -> None:
+    found = walked(table([statement], [DROP]))
+    assert (found.end, len(found.unsure)) == ("accept", 1)
+
+
+@pytest.mark.parametrize(
+    ("condition", "end"),
+    [
+        (equal({"payload": {"protocol": "icmp", "field": "type"}}, "echo-request"), "accept"),
+        (equal({"ct": {"key": "mark"}}, 0), "drop"),
+        (equal({"ct": {"key": "state"}}, "invalid", "!"), "drop"),
+        (equal({"ct": {"key": "state"}}, "new", "!"), "accept"),
+        (equal({"&": [MARK, 1]}, 0), "drop"),
+        (equal({"ct": {"key": "status"}}, "dnat", "in"), "accept"),
+        ({"set": {"op": "add", "elem": DPORT, "set": "@m"}}, "drop"),
+    ],
+    ids=str,
+)
+def test_conditions_that_are_known(condition: object, end: str) -> None:
+    found = walked(table([condition, DROP]))
+    assert (found.end, found.unsure) == (end, ())
+
+
+@pytest.mark.parametrize(
+    ("value", "end"),
+    [(1, "drop"), (2, "accept"), ({"|": [MARK, 1]}, "drop"), ({"^": [1, {"ct": {"key": "mark"}}]}, "drop")],
+    ids=str,
+)
+def test_marks(value: object, end: str) -> None:
+    assert walked(table([{"mangle": {"key": MARK, "value": value}}], [equal(MARK, 1), DROP])).end == end
+
+
+def test_a_mark_that_only_the_kernel_knows() -> None:
+    found = walked(table([{"mangle": {"key": MARK, "value": {"numgen": {"mod": 2}}}}], [equal(MARK, 1), DROP]))
+    assert (found.end, len(found.unsure)) == ("accept", 1)
+
+
+def test_how_marks_are_shown() -> None:
+    rules = table([equal({"&": [MARK, 3]}, 1), {"mangle": {"key": MARK, "value": {"|": [MARK, 2]}}}, DROP])
+    assert rules.chains[0].rules[0].text == "mark & 3 1 mark set mark | 2 drop # handle 0"
+
+
+def test_a_rule_sets_a_mark_and_its_verdict_holds() -> None:
+    assert walked(table([equal(MARK, 0), {"mangle": {"key": MARK, "value": 1}}, DROP])).end == "drop"
+
+
+@pytest.mark.parametrize(("element", "end"), [("continue", "drop"), ("accept", "accept")])
+def test_a_rule_goes_on_after_a_map_only_where_that_says_so(element: str, end: str) -> None:
+    vmap = {"vmap": {"key": DPORT, "data": {"set": [[80, {element: None}]]}}}
+    assert walked(table([vmap, DROP])).end == end
+    assert walked(table([vmap, DROP]), port=81).end == "accept"
+
+
+def test_what_is_for_all_the_rest_comes_last() -> None:
+    doors = {"name": "doors", "type": "inet_service", "map": "verdict", "elem": [["*", DROP], [80, ACCEPT]]}
+    rules = table([{"vmap": {"key": DPORT, "data": "@doors"}}], sets=(doors,))
+    assert (walked(rules).end, walked(rules, port=81).end) == ("accept", "drop")
+
+
+@pytest.mark.parametrize(
+    ("told", "leads_to"),
+    [
+        ({"dnat": {"addr": "10.0.0.3", "port": {"range": [90, 99]}}}, ("10.0.0.3", 90)),
+        ({"dnat": {"addr": "10.0.0.3", "port": {"range": [70, 99]}}}, ("10.0.0.3", 80)),
+        (
+            {"dnat": {"addr": "10.0.0.3", "port": {"map": {"key": DPORT, "data": {"set": [[80, 81]]}}}}},
+            ("10.0.0.3", 81),
+        ),
+        ({"redirect": {"port": {"map": {"key": DPORT, "data": {"set": [[80, 81]]}}}}}, ("127.0.0.1", 81)),
+        ({"dnat": {"family": "ip6", "addr": "fd00::3"}}, ("10.0.0.2", 80)),
+    ],
+    ids=str,
+)
+def test_leads_to(told: object, leads_to: tuple[str, int]) -> None:
+    found = walked(table([told], kind="nat")).packet
+    assert (found.destination, found.port) == leads_to
+
+
+@pytest.mark.parametrize(("kind", "end"), [("tcp reset", "accept"), ("icmp", "reject"), ("icmpv6", "accept")])
+def test_a_way_to_reject_is_a_condition_too(kind: str, end: str) -> None:
+    assert walked(table([{"reject": {"type": kind}}]), protocol="udp").end == end
+
+
+@pytest.mark.parametrize(("name", "end"), [("ip nat", "drop"), ("ip filter", "drop"), ("ip6 nat", "accept")])
+def test_a_chain_of_ones_own_in_a_table_named_like_one_of_iptables(name: str, end: str) -> None:
+    assert walked(table([DROP], name=name)).end == end
+
+
+@pytest.mark.parametrize("flags", ["d", "dormant", ["dormant"]])
+def test_a_table_that_sleeps(flags: object) -> None:
+    rows = json.loads(LISTING)["nftables"]
+    for row in rows:
+        if "table" in row:
+            row["table"]["flags"] = flags
+    assert nft.parse(json.dumps({"nftables": rows})).chains == ()

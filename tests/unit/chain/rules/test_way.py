@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from portchain.chain.model import Route, Space
@@ -66,7 +68,7 @@ def test_no_state_before_conntrack(priority: int, end: str) -> None:
 
 def test_nat_is_met_at_its_own_place_whatever_its_priority() -> None:
     dropped = Rule("ip own", "early", "drop", (Match("80", lambda packet, _: packet.port == 80),), Target("drop"))
-    to_81 = Rule("ip own", "late", "dnat to :81", (), Target("dnat", port=81))
+    to_81 = Rule("ip own", "late", "dnat to :81", (), Target("dnat", ports=(81, 81)))
     rules = RuleSet(
         (
             Chain("ip own", "early", (dropped,), "output", -50),
@@ -74,3 +76,66 @@ def test_nat_is_met_at_its_own_place_whatever_its_priority() -> None:
         )
     )
     assert walk.send(rules, PACKET, SPACE).packet.port == 81
+
+
+@pytest.mark.parametrize(("state", "end"), [("UNTRACKED", "drop"), ("NEW", "accept"), ("INVALID", "accept")])
+def test_what_is_not_tracked_is_neither_new_nor_translated(state: str, end: str) -> None:
+    raw = "*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j CT --notrack\nCOMMIT\n"
+    found = sent(f"-A OUTPUT -m conntrack --ctstate {state} -j DROP", nat=raw + NAT.format("10.0.0.2:81", ""))
+    assert (found.end, found.translation) == (end, None)
+
+
+def test_after_a_translation_it_is_known_where_the_connection_went_to() -> None:
+    assert sent("-A OUTPUT -m conntrack --ctorigdst 127.0.0.1 --ctorigdstport 80 -j DROP").end == "drop"
+
+
+LIMIT = "-A OUTPUT -m limit --limit 1/sec"
+
+
+@pytest.mark.parametrize(
+    ("lines", "end"),
+    [
+        ((f"{LIMIT} -j ACCEPT", "-A OUTPUT -j DROP"), "accept"),
+        (("-A OUTPUT -m set --match-set allowed src -j RETURN", "-A OUTPUT -j REJECT"), "accept"),
+        (("-A OUTPUT -j NFQUEUE", "-A OUTPUT -j DROP"), "accept"),
+        (("-A OUTPUT -m mystery --of 3 -j ACCEPT", f"{LIMIT} -j DROP", "-A OUTPUT -j DROP"), "accept"),
+        ((f"{LIMIT} -j MARK --set-xmark 0x1/0x1", "-A OUTPUT -m mark ! --mark 0x1/0x1 -j DROP"), "accept"),
+        ((f"{LIMIT} -j LOG", "-A OUTPUT -j DROP"), "drop"),
+        ((f"{LIMIT} -j DROP", "-A OUTPUT -j REJECT"), "reject"),
+        ((f"{LIMIT} -p udp -j ACCEPT", "-A OUTPUT -j DROP"), "drop"),
+        ((f"{LIMIT} -j MARK --set-xmark 0x2/0x2", "-A OUTPUT -m mark ! --mark 0x1/0x1 -j DROP"), "drop"),
+        (("-A OUTPUT -j DROP", f"{LIMIT} -j ACCEPT"), "drop"),
+    ],
+)
+def test_in_doubt_nothing_is_dropped(lines: tuple[str, ...], end: str) -> None:
+    found = sent(*lines)
+    assert found.end == end
+    assert end == "accept" or found.by
+    assert end != "accept" or found.unsure
+
+
+def test_two_doubts_at_once() -> None:
+    marked = f"{LIMIT} -j MARK --set-xmark 0x1/0x1"
+    let_in = "-A OUTPUT -m mark --mark 0x1/0x1 -m owner --uid-owner 0 -j ACCEPT"
+    assert sent(marked, let_in, "-A OUTPUT -j DROP").end == "accept"
+
+
+def test_where_a_translation_leads_by_chance_nothing_more_is_said() -> None:
+    found = sent("-A OUTPUT -o lo -j DROP", nat=NAT.format("10.0.0.2-10.0.0.9", ""))
+    assert (found.end, len(found.unsure)) == ("accept", 1)
+
+
+def test_many_doubts_take_no_time() -> None:
+    many = [f"-A OUTPUT -m limit --limit {number}/sec -j MARK --set-xmark 0x2/0x2" for number in range(1, 400)]
+    began = time.monotonic()
+    assert sent(*many, "-A OUTPUT -j DROP").end == "accept"
+    assert time.monotonic() - began < 2
+
+
+def test_chains_without_end_are_given_up() -> None:
+    chains = "".join(f":C{number} - [0:0]\n" for number in range(40))
+    jumps = "".join(f"-A C{number} -j C{number + 1}\n" * 3 for number in range(39))
+    rules = iptables.parse(f"*filter\n:OUTPUT DROP [0:0]\n{chains}-A OUTPUT -j C0\n{jumps}COMMIT\n")
+    began = time.monotonic()
+    assert walk.send(rules, PACKET, SPACE).end == "accept"
+    assert time.monotonic() - began < 10

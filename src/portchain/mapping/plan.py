@@ -95,6 +95,11 @@ def target_of(inside: Endpoint) -> Endpoint:
     return replace(inside, address=LOOPBACK) if inside.address in _WILDCARDS else inside
 
 
+def _host_ports(protocol: str, reserved: Collection[tuple[str, int]]) -> Iterator[int]:
+    """The numbers to give out, from the first up."""
+    return (number for number in HOST_PORTS if (protocol, number) not in reserved)
+
+
 class _Planner:
     """The two sides' listeners, and the ports that are still to be given out."""
 
@@ -110,7 +115,7 @@ class _Planner:
         self._host = Listeners(endpoint for endpoint in host_taken if not ours.clashing(endpoint))
         self._guest = GuestPlanner(guest_taken, guest_addresses)
         reserved = {(forward.listen.protocol, forward.listen.port) for forward in known}
-        self._host_ports = {p: iter([n for n in HOST_PORTS if (p, n) not in reserved]) for p in FORWARDED}
+        self._host_ports = {p: _host_ports(p, reserved) for p in FORWARDED}
 
     def plan(self, asked: Publication) -> Planned:
         """Claim both ends; raise ValueError where a side has none left."""

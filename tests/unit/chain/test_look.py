@@ -69,7 +69,7 @@ def honest(request: dict[str, Any]) -> bytes:
 def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     monkeypatch.setattr(daemon, "RUN", tmp_path)
     monkeypatch.setattr(manage, "status", lambda name: manage.Status(name, "running"))
-    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.2)
+    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 5.0)
     (tmp_path / "one").mkdir()
     fake = Fake(tmp_path / "one" / "evidence.sock", honest)
     yield fake
@@ -117,13 +117,18 @@ SILENT = {
 
 
 @pytest.mark.parametrize("reason", SILENT)
-def test_a_guest_that_makes_no_sense_is_left_with_a_reason(guest: Fake, reason: str) -> None:
+def test_a_guest_that_makes_no_sense_is_left_with_a_reason(
+    guest: Fake, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
     guest.answer = SILENT[reason]
+    if reason == "timed out":
+        monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.1)
     with Session("one") as session:
         machine = session.look()
         assert machine.guest is None
         assert machine.guest_error.startswith("guest one: it does not tell of its network")
         assert reason in machine.guest_error
+        monkeypatch.setattr(look, "EVIDENCE_SECONDS", 5.0)
         guest.answer = honest
         assert session.look().guest
     assert guest.connections == 2
@@ -136,7 +141,9 @@ def test_a_guest_that_tells_without_end_is_left(guest: Fake, monkeypatch: pytest
         assert "it tells too much" in session.look().guest_error
 
 
-def test_a_guest_that_tells_slowly_is_left_in_time(guest: Fake) -> None:
+def test_a_guest_that_tells_slowly_is_left_in_time(guest: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "EVIDENCE_SECONDS", 0.15)
+
     def trickle(_: dict[str, Any]) -> Iterator[bytes]:
         for _ in range(100):
             time.sleep(0.05)

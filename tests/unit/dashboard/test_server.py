@@ -191,15 +191,15 @@ async def in_silence(_typed: bytes) -> None:
 
 
 def test_an_idle_shell_is_ended_unless_something_is_typed(board: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(running, "IDLE_SECONDS", 0.4)
     with board.open("POST", f"/{board.guard.place}/services/socks/shell", board.own) as response:
         board.deeds.programs[0].write = in_silence  # or what it prints would keep it
         began = time.monotonic()
         for _ in range(4):
-            time.sleep(0.1)
+            time.sleep(0.12)
             assert board.ask("POST", f"/programs/{response.headers['X-Program']}", board.own, ".")[0] == 204
-        assert "was idle for 0.3 s" in response.read().decode()
-        assert time.monotonic() - began > 0.6
+        assert "was idle for 0.4 s" in response.read().decode()
+        assert time.monotonic() - began > 0.8
 
 
 def test_so_many_shells_and_no_more(board: Served) -> None:

@@ -139,10 +139,10 @@ async def scene(
 
 async def settle() -> None:
     """Wait until nothing but the test and the proxy's accepting goes on, if it comes to that."""
-    for _ in range(200):
+    for _ in range(2000):
         if len(asyncio.all_tasks()) <= 2:
             return
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
 
 
 def descriptors() -> int:
@@ -164,6 +164,7 @@ def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., N
             await asyncio.sleep(0)
 
         before = descriptors()
+        gc.freeze()  # what there is by now, so that only what the test leaves is looked at
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
             asyncio.run(main())

@@ -72,10 +72,10 @@ async def subscribe(path: str) -> None:
 async def test_an_answer_is_waited_for_only_so_long():
     async with scene(saying(JSON[:-1], stays=True)) as stage:
         with pytest.raises(TimeoutError, match="GET /info"):
-            await client.get_json(stage.engine_path, "/info", 0.1)
+            await client.get_json(stage.engine_path, "/info", 0.05)
     async with scene(saying(b"", stays=True)) as stage:
         with pytest.raises(TimeoutError, match="GET /events"):
-            async with client.events(stage.engine_path, {}, 0.1):
+            async with client.events(stage.engine_path, {}, 0.05):
                 raise AssertionError
 
 
@@ -94,7 +94,7 @@ async def test_events_come_as_they_happen():
         await peer.put(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         await subscribed.wait()
         await peer.put(b'9\r\n{"id": 1}\r\n4\r\n\n{"i\r\n')
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.15)
         await peer.put(b'7\r\nd": 2}\n\r\nb\r\n\n{"id": 3}\n\r\n')
 
     async with scene(engine) as stage:

@@ -133,7 +133,7 @@ async def test_a_slow_reader_holds_up_its_sender():
         before = -1
         while not sent or before < sent:
             before = sent
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         assert sent < 4 * 1024 * 1024
 
 

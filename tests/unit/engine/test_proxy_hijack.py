@@ -68,8 +68,7 @@ async def test_what_was_written_before_leaving_a_hijacked_connection_arrives(hal
             client.connect(stage.path)
             client.setblocking(False)
             client.send(b"POST /containers/x/attach HTTP/1.1\r\n\r\n")
-            await asyncio.sleep(0.1)
-            assert client.recv(100)
+            assert await asyncio.get_running_loop().sock_recv(client, 100)
             sent = await fill(client)
             if half_closed:
                 client.shutdown(socket.SHUT_WR)

@@ -13,10 +13,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from types import ModuleType
 
 import pytest
 
 from portchain.channel.handoff import Listen
+from portchain.forwarder import udp_dialer, udp_listener
 from portchain.forwarder.listener import open_listener
 from portchain.forwarder.loop import Loop
 from portchain.forwarder.udp_clients import CLIENTS
@@ -25,6 +27,17 @@ from portchain.forwarder.udp_listener import UdpListener
 from portchain.mapping.forward import Endpoint
 
 DEADLINE = 5.0
+
+
+class Clock:
+    """The clock of a module, which stands still but for the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 class Host:
@@ -56,12 +69,12 @@ class Host:
         self.pair.close()
 
 
-def in_loop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[], None]:
+def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
     """Run a test in an event loop."""
 
     @functools.wraps(test)
-    def run() -> None:
-        asyncio.run(test())
+    def run(**fixtures: object) -> None:
+        asyncio.run(test(**fixtures))
 
     return run
 
@@ -118,15 +131,17 @@ async def test_a_guest_that_ends_the_pair_is_left_alone() -> None:
 
 
 @in_loop
-async def test_idle_clients_leave_and_others_stay() -> None:
-    host = Host(idle=0.2)
+async def test_idle_clients_leave_and_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, udp_listener)
+    host = Host(idle=0.04)
     with client(host.address) as idle, client(host.address) as busy, contextlib.closing(host):
         idle.send(b"x")
         gone, _ = await host.hears()
         busy.send(b"x")
         kept, _ = await host.hears()
         for _ in range(8):
-            await asyncio.sleep(0.05)
+            clock.now += 0.01
+            await asyncio.sleep(0.02)  # in which the listener looks twice
             host.says(kept, b"y")
             assert await heard(busy) == b"y"
         host.says(gone, b"too late")
@@ -143,7 +158,7 @@ async def test_a_guest_that_does_not_read_costs_a_bounded_queue() -> None:
         for _ in range(20):
             for _ in range(50):
                 sock.send(bytes(8192))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.003)
         await host.until(lambda: host.listener.dropped > 0)
         queued = 0
         with contextlib.suppress(BlockingIOError):
@@ -213,8 +228,11 @@ def server() -> Iterator[socket.socket]:
         yield sock
 
 
-def test_each_client_has_a_socket_until_it_is_idle(loop: Loop, server: socket.socket) -> None:
-    guest = Guest(loop, f"udp:127.0.0.1:{server.getsockname()[1]}", idle=0.3)
+def test_each_client_has_a_socket_until_it_is_idle(
+    loop: Loop, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, udp_dialer)
+    guest = Guest(loop, f"udp:127.0.0.1:{server.getsockname()[1]}", idle=0.04)
     peers = []
     for number in (7, 0xFFFFFFFF, 7):
         guest.says(number, b"hello %d" % number)
@@ -228,6 +246,7 @@ def test_each_client_has_a_socket_until_it_is_idle(loop: Loop, server: socket.so
     assert guest.pair.recv(100) == b"\xff\xff\xff\xffanswer"
     (counters,) = guest.dialer.counters()
     assert (counters.connections, counters.active, counters.received, counters.sent) == (2, 2, 30, 6)
+    clock.now += 1
     guest.run(lambda: any(told.active == 0 for told in guest.dialer.counters()))
     assert not guest.dialer.busy
 

@@ -35,7 +35,7 @@ def test_logwrite_passes_the_commands_status_on(tmp_path: Path) -> None:
 
 
 def test_many_deletes_at_once_are_one_trim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.15)
+    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.2)
     ours, theirs = socket.socketpair()
     asked: list[float] = []
 

@@ -43,7 +43,7 @@ def in_a_tar(layout: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("layer", [b"plain", gzip.compress(b"packed")])
+@pytest.mark.parametrize("layer", [b"plain", gzip.compress(b"packed")], ids=["plain", "packed"])
 @pytest.mark.parametrize("kind", ["folder", "tarball"])
 def test_a_layout_is_read(tmp_path: Path, kind: str, layer: bytes) -> None:
     layout = index(tmp_path / "l", manifest(tmp_path / "l", layer, Entrypoint=["/x"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 # Advance widths of DejaVu Sans in thousandths of the font's size.
 _WIDTHS = {
@@ -31,6 +32,7 @@ def width(text: str, size: float, looks: str = "") -> float:
     return thousandths * size / 1000 * (_BOLD if "bold" in words and not mono else 1)
 
 
+@lru_cache(4096)
 def _advance(c: str, mono: bool) -> int:
     if unicodedata.combining(c):
         return 0

@@ -72,7 +72,7 @@ def space(told: Told) -> Space:
     """A network namespace."""
     rules = iptables.parse(str(told["iptables"]), "ip").joined(iptables.parse(str(told["ip6tables"]), "ip6"))
     if told.get("nft"):
-        rules = rules.joined(nft.parse(str(told["nft"])))
+        rules = rules.joined(nft.parse(str(told["nft"]), rules.tables))
     return Space(
         inode=int(told["inode"]),
         links=links(_list(told["links"])),

@@ -278,7 +278,7 @@ def _nft_nat(chance: Chance, version: int) -> list[str]:
     if chance.random() < chance.seldom:
         pool.append(f"{family} daddr {own[1]} dnat to numgen random mod 2 map {{ 0 : {own[2]}, 1 : {neighbours[0]} }}")
     lines = [
-        f"table {family} own_nat {{",
+        f"table {family} {chance.choice(('own_nat', 'nat'))} {{",
         f"map places {{ type inet_service : {to} . inet_service; "
         f"elements = {{ {PORTS[1]} : {neighbours[1]} . {PORTS[0]}, {PORTS[2]} : {own[2]} . {PORTS[3]} }} }}",
         f"chain inner {{ tcp dport {PORTS[0]} counter dnat to {own[2]}",

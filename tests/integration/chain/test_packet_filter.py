@@ -51,7 +51,7 @@ def played() -> Iterator[dict[tuple[int, int], dict[str, Any]]]:
 
 def parsed(told: dict[str, Any]) -> RuleSet:
     rules = iptables.parse(told["iptables"], "ip").joined(iptables.parse(told["ip6tables"], "ip6"))
-    return rules.joined(nft.parse(told["nft"])) if told["nft"] else rules
+    return rules.joined(nft.parse(told["nft"], rules.tables)) if told["nft"] else rules
 
 
 def simulated(rules: RuleSet, probe: filter_stage.Probe) -> walk.Passage:

@@ -115,6 +115,16 @@ def test_rules_are_asked_of_nft_where_iptables_does_not_show_them(tables: list[s
     assert not spaces.has_native("")
 
 
+@pytest.mark.parametrize(
+    ("said", "asked"), [("# Table `nat' is incompatible, use 'nft' tool.\n", True), ("*nat\nCOMMIT\n", False)]
+)
+def test_rules_are_asked_of_nft_where_iptables_says_so(monkeypatch: pytest.MonkeyPatch, said: str, asked: bool) -> None:
+    monkeypatch.setattr(spaces, "_COMMANDS", {"iptables": ("printf", said), "ip6tables": ("true",)})
+    monkeypatch.setattr(spaces, "_NFT", ("echo",))
+    monkeypatch.setattr(spaces, "has_native", lambda _: False)
+    assert spaces.own([])["nft"] == ("ruleset\n" if asked else "")
+
+
 def test_a_socket_is_known_by_its_processes() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,

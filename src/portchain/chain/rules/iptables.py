@@ -115,15 +115,17 @@ def _target(chosen: tuple[str, str, bool], own: list[tuple[str, str, bool]]) -> 
     """``own`` are the target's options."""
     option, name, _ = chosen
     told = {key: value for key, value, _ in own}
-    if name in _PLAIN:
-        return Target(_PLAIN[name])
     if name in ("DNAT", "SNAT", "REDIRECT"):
         return _translated(name.lower(), told)
     if name in ("MARK", "CONNMARK", "NOTRACK", "CT"):
         return Target("none", changes=_changes(name, told))
-    if name in _PASSING:
-        return Target("none")
-    return Target("goto" if option == "-g" else "jump", chain=name)
+    known = target(name)
+    return known if known.kind != "unknown" else Target("goto" if option == "-g" else "jump", chain=name)
+
+
+def target(name: str) -> Target:
+    """One that needs no options."""
+    return Target("none" if name in _PASSING else _PLAIN.get(name, "unknown"))
 
 
 def _changes(name: str, told: dict[str, str]) -> Changes | None:

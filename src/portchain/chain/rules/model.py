@@ -109,6 +109,11 @@ class RuleSet:
     chains: tuple[Chain, ...] = ()
     unknown: tuple[str, ...] = ()
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(one.table for one in self.chains)
+
     def chain(self, table: str, name: str) -> Chain | None:
         """By table and name."""
         return next((one for one in self.chains if (one.table, one.name) == (table, name)), None)

@@ -1,21 +1,18 @@
-"""Reads what ``nft --json list ruleset`` prints: the tables that iptables did not make, which iptables-save shows."""
+"""Reads what ``nft --json list ruleset`` prints, but for what iptables-save shows."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from . import marks, matches, nft_values
+from . import iptables, marks, matches, nft_values
 from .model import HOOKS, Chain, Changes, Match, Packet, Rule, RuleSet, Target
 
 Told = Mapping[str, Any]
-_IPTABLES = {
-    f"{family} {table}" for family in ("ip", "ip6") for table in ("raw", "mangle", "nat", "filter", "security")
-}
 _VERDICTS = ("accept", "drop", "return", "continue", "jump", "goto")
 # Statements that lead a packet nowhere and always succeed.
 _PASSING = ("counter", "log", "comment", "ct helper", "ct timeout", "ct expectation", "secmark", "dup", "last", "flow")
@@ -23,8 +20,11 @@ _TRANSLATING = ("dnat", "snat", "redirect")
 _FAMILIES = ("ip", "ip6", "inet")
 
 
-def parse(text: str) -> RuleSet:
-    """All native tables; what is not understood is told in ``unknown``."""
+def parse(text: str, shown: Container[str] = ()) -> RuleSet:
+    """All tables, without the chains of iptables in those that iptables-save has ``shown``.
+
+    What is not understood is told in ``unknown``.
+    """
     try:
         told = [one for one in json.loads(text)["nftables"] if isinstance(one, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -49,9 +49,10 @@ def parse(text: str) -> RuleSet:
                 rules.setdefault((table, one["chain"]), []).extend(_read(table, one, sets.get(table, {})))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             odd.append(f"{table}: {kind} {str(one)[:200]}: {error!r}")
-    own = {one.table for one in chains.values() if one.hook and not _by_iptables(one)} - asleep
+    bases = [one for one in chains.values() if one.hook and not (one.table in shown and _by_iptables(one))]
+    own = {one.table for one in bases} - asleep
     made = (replace(one, rules=tuple(rules.get(key, ()))) for key, one in chains.items() if one.table in own)
-    return RuleSet(tuple(one for one in made if not _by_iptables(one)), tuple(odd))
+    return RuleSet(tuple(one for one in made if one.table not in shown or not _by_iptables(one)), tuple(odd))
 
 
 def _dormant(flags: Any) -> bool:
@@ -60,8 +61,8 @@ def _dormant(flags: Any) -> bool:
 
 
 def _by_iptables(chain: Chain) -> bool:
-    """Whether it is a base chain that iptables-save shows."""
-    return chain.table in _IPTABLES and bool(chain.hook) and chain.name == chain.hook.upper()
+    """Whether it is a base chain that is named as iptables names them."""
+    return bool(chain.hook) and chain.name == chain.hook.upper()
 
 
 def _chain(table: str, told: Told) -> Chain:
@@ -110,7 +111,7 @@ def _rules(blank: Rule, statements: Sequence[Told], sets: nft_values.Sets) -> It
         elif change := _changes(kind, inner):
             changes.append(change)
             words.append(_shown(kind, inner))
-        elif kind in _ENDING:
+        elif kind in _ENDING or (kind == "xt" and inner["type"] == "target"):
             words.append(_shown(kind, inner))
             ended = True
             yield from (made(target, more) for more, target in _targets(kind, inner, sets))
@@ -185,7 +186,7 @@ def _targets(kind: str, inner: Any, sets: nft_values.Sets) -> Iterator[tuple[tup
     elif kind in _VERDICTS:
         yield (), _verdict(kind, inner)
     else:
-        yield (), Target(kind if kind == "masquerade" else "unknown")
+        yield (), iptables.target(inner["name"]) if kind == "xt" else Target({"masquerade": kind}.get(kind, "unknown"))
 
 
 def _implied(word: Any) -> Iterator[Match]:

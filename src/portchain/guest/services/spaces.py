@@ -28,6 +28,8 @@ _COMMANDS = {
     "iptables": ("iptables-save", "-c"),
     "ip6tables": ("ip6tables-save", "-c"),
 }
+# What iptables-save says of a table that it does not show as a whole.
+_SEE_NFT = "use 'nft' tool"
 _NFT = ("nft", "--json", "list")
 _BY_IPTABLES = {
     f"{family} {table}" for family in ("ip", "ip6") for table in ("raw", "mangle", "nat", "filter", "security")
@@ -43,7 +45,8 @@ _Running = dict[str, "subprocess.Popen[bytes] | str"]
 def own(problems: list[str]) -> Told:
     """The caller's namespace; what cannot be told goes to ``problems``."""
     told = _look(_COMMANDS | {"nft": (*_NFT, "tables")}, problems)
-    if has_native(told["nft"]):
+    incomplete = any(_SEE_NFT in told[name] for name in ("iptables", "ip6tables"))
+    if incomplete or has_native(told["nft"]):
         return told | printed({"nft": (*_NFT, "ruleset")}, problems)
     return told | {"nft": ""}
 

@@ -12,7 +12,7 @@ from portchain.chain.rules import nft, nft_values, walk
 from portchain.chain.rules.model import Packet, RuleSet
 
 LISTING = (Path(__file__).parent / "ruleset.json").read_text()
-RULES = nft.parse(LISTING)
+RULES = nft.parse(LISTING, ("ip nat", "ip filter", "ip raw"))
 OWN = Space(routes=(Route("127.0.0.0/8", "lo", "local"),))
 
 
@@ -107,14 +107,19 @@ def test_what_cannot_be_compared_is_not_known(right: object) -> None:
         assert found(Packet("tcp", "10.0.0.1", "1.1.1.1", 80), lambda _: False) in (None, False)
 
 
-def table(*rules: object, sets: tuple[object, ...] = (), name: str = "inet own", kind: str = "filter") -> RuleSet:
+def told(*rules: object, maps: tuple[dict[str, object], ...] = (), name: str = "inet own", kind: str = "filter") -> str:
     """A listing of one base chain at hook output, each rule given by its expressions."""
     family, _, own = name.partition(" ")
     at = {"family": family, "table": own}
     base = {"chain": {**at, "name": "out", "type": kind, "hook": "output", "prio": 0, "policy": "accept"}}
     rows = [{"rule": {**at, "chain": "out", "handle": n, "expr": expr}} for n, expr in enumerate(rules)]
-    maps = [{"map": {**at, **one}} for one in sets if isinstance(one, dict)]
-    return nft.parse(json.dumps({"nftables": [{"table": {"family": family, "name": own}}, *maps, base, *rows]}))
+    first = [{"table": {"family": family, "name": own}}, *({"map": {**at, **one}} for one in maps)]
+    return json.dumps({"nftables": [*first, base, *rows]})
+
+
+def table(*rules: object, maps: tuple[dict[str, object], ...] = (), kind: str = "filter") -> RuleSet:
+    """The same, read."""
+    return nft.parse(told(*rules, maps=maps, kind=kind))
 
 
 def walked(rules: RuleSet, **words: object) -> walk.Passage:
@@ -211,7 +216,7 @@ def test_a_rule_goes_on_after_a_map_only_where_that_says_so(element: str, end: s
 
 def test_what_is_for_all_the_rest_comes_last() -> None:
     doors = {"name": "doors", "type": "inet_service", "map": "verdict", "elem": [["*", DROP], [80, ACCEPT]]}
-    rules = table([{"vmap": {"key": DPORT, "data": "@doors"}}], sets=(doors,))
+    rules = table([{"vmap": {"key": DPORT, "data": "@doors"}}], maps=(doors,))
     assert (walked(rules).end, walked(rules, port=81).end) == ("accept", "drop")
 
 
@@ -239,9 +244,29 @@ def test_a_way_to_reject_is_a_condition_too(kind: str, end: str) -> None:
     assert walked(table([{"reject": {"type": kind}}]), protocol="udp").end == end
 
 
-@pytest.mark.parametrize(("name", "end"), [("ip nat", "drop"), ("ip filter", "drop"), ("ip6 nat", "accept")])
-def test_a_chain_of_ones_own_in_a_table_named_like_one_of_iptables(name: str, end: str) -> None:
-    assert walked(table([DROP], name=name)).end == end
+@pytest.mark.parametrize(
+    ("name", "chain", "shown", "end"),
+    [
+        ("ip nat", "out", ("ip nat",), "drop"),
+        ("ip filter", "OUTPUT", (), "drop"),
+        ("ip filter", "OUTPUT", ("ip filter",), "accept"),
+        ("ip6 filter", "OUTPUT", (), "accept"),
+    ],
+)
+def test_what_iptables_shows_is_not_walked_twice_and_all_else_is(
+    name: str, chain: str, shown: tuple[str, ...], end: str
+) -> None:
+    listing = told([DROP], name=name).replace('"out"', f'"{chain}"')
+    assert walked(nft.parse(listing, shown)).end == end
+
+
+@pytest.mark.parametrize(
+    ("target", "end", "unsure"),
+    [("REJECT", "reject", 0), ("LOG", "accept", 0), ("RETURN", "accept", 0), ("DNAT", "accept", 1)],
+)
+def test_rules_of_iptables_that_only_nft_shows(target: str, end: str, unsure: int) -> None:
+    found = walked(table([{"xt": {"type": "target", "name": target}}]))
+    assert (found.end, len(found.unsure)) == (end, unsure)
 
 
 @pytest.mark.parametrize("flags", ["d", "dormant", ["dormant"]])

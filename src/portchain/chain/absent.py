@@ -57,6 +57,8 @@ def _reason(machine: Machine, query: Query) -> Finding:
         return host.forwarder_down(forward, machine)
     if machine.host.guest_state != "running":
         return host.guest_down(forward, machine.host.guest, machine.host.guest_state)
+    if machine.guest is None and not machine.host.forwarder.channel_pid:
+        return host.channel_down(forward, machine.host.guest)
     return (
         _other_address(machine, query)
         or _wanted(machine, query, forward)

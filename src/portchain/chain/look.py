@@ -132,6 +132,9 @@ class Session:
         except EvidenceError as error:
             return Machine(host(self._name, ports), None, str(error))
         outside = host(self._name, ports)  # while the guest is looking
+        if outside.forwarder and not outside.forwarder.channel_pid:
+            self.close()
+            return Machine(outside, None, f"guest {self._name}: vpnkit-forwarder is not connected to the host")
         try:
             seen = guarded(guest, self._answer(), "network")
         except EvidenceError as error:

@@ -77,7 +77,7 @@ def look(guest: str, port: Query | None, probed: bool) -> tuple[Machine, Trace]:
             if machine.guest is None and not traces:
                 raise CommandError(machine.host.forwarder_error or machine.guest_error)
             found = whole(guest, traces)
-        if probed:
+        if probed and (machine.guest or not found.verdict):  # a guest that is away cannot watch
             at = port.address if port else ""
             found = found.with_chains(tuple(probe(session, one, at) if one.target else one for one in found.chains))
     return machine, found

@@ -15,6 +15,7 @@ import pytest
 from portchain import daemon
 from portchain.chain import look
 from portchain.chain.look import Session, behind, everything
+from portchain.chain.model import Forwarder, Host, Machine
 from portchain.chain.query import Query
 from portchain.chain.read_guest import EvidenceError
 from portchain.guest import manage
@@ -83,6 +84,19 @@ def test_an_honest_guest_is_seen_without_a_forwarder(guest: Fake, tmp_path: Path
     assert [one.name for one in machine.guest.containers if one.space] == ["nginx", "minikube"]
     assert machine.host.forwarder is None
     assert str(tmp_path / "one/control.sock") in machine.host.forwarder_error
+
+
+def test_a_guest_whose_end_of_the_channel_is_away_is_not_waited_for(
+    guest: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Host("one", "running", Forwarder(pid=1))
+    monkeypatch.setattr(look, "host", lambda *_asked: away)
+    guest.answer = lambda _request: iter(())  # none, and the connection stays open
+    began = time.monotonic()
+    with Session("one") as session:
+        machine = session.look()
+    assert time.monotonic() - began < look.EVIDENCE_SECONDS / 2
+    assert machine == Machine(away, None, "guest one: vpnkit-forwarder is not connected to the host")
 
 
 def test_containers_that_nobody_chooses_are_not_looked_into(guest: Fake) -> None:

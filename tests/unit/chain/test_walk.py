@@ -18,8 +18,9 @@ from one_container import (
     web,
 )
 
-from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication
+from portchain.chain.model import Attachment, HostForward, Listener, Machine, Process, Publication, Route
 from portchain.chain.query import Query
+from portchain.chain.rules import iptables
 from portchain.chain.rules.model import RuleSet
 from portchain.chain.trace import KINDS, Trace
 from portchain.chain.walk import trace, trace_all
@@ -117,6 +118,19 @@ def veth(index: int, **words: object) -> Machine:
     return machine(space=space, containers=(web(space=inside),))
 
 
+def leading_on_six() -> Machine:
+    """A guest whose rules take ``::1`` to the container's IPv6 address, and masquerade it."""
+    rule = "-A OUTPUT -d ::1/128 -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd77::2]:80"
+    text = RULES.replace("[7:420] -A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER", rule).replace(DNAT, "")
+    text = text.replace("-d 172.17.0.2/32 ! -i", "! -i")
+    space = guest_space()
+    routes = (*space.routes, Route("fd77::/64", "docker0"))
+    space = replace(space, rules=space.rules.joined(iptables.parse(text, "ip6")), routes=routes)
+    attached = Attachment("bridge", "n", "172.17.0.2", "fd77::2")
+    target = endpoint("tcp:[::1]:8080")
+    return machine(space=space, containers=(web(attachments=(attached,)),), forwards=(forward(target=target),))
+
+
 def bridge_down() -> Machine:
     """As the kernel shows it: its route is gone as well."""
     space = guest_space()
@@ -174,11 +188,17 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
     "guest down": (machine(forwards=(), host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
     "guest down, forward kept": (machine(host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
     "channel down": (machine(forwarder={"channel_pid": 0}), "8080", "channel-down", "forward"),
+    "channel down, nothing known": (
+        replace(machine(forwards=(), forwarder={"channel_pid": 0}), guest=None),
+        "8080",
+        "channel-down",
+        "forward",
+    ),
     "refused by the guest": (
         machine(forwards=(forward(state="failed", error="guest: no such target"),)),
         "8080",
-        "host-port-refused",
-        "host-socket",
+        "forward-refused",
+        "forward",
     ),
     "unknown to the forwarder": (machine(forwards=(), host={"listeners": ()}), "8080", "forward-missing", "forward"),
     "no listener": (
@@ -221,6 +241,13 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
         "dnat-shadowed",
         "nat",
     ),
+    "nothing masqueraded": (
+        machine(space=guest_space(RULES.replace("MASQUERADE", "ACCEPT"))),
+        "8080",
+        "masquerade-missing",
+        "nat",
+    ),
+    "the loopback of IPv6 led on": (leading_on_six(), "8080", "ipv6-half", "nat"),
     "a drop": (
         machine(space=guest_space(dropping("-A OUTPUT -p tcp -m tcp --dport 80 -j DROP"))),
         "8080",

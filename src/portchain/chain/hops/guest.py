@@ -8,6 +8,7 @@ from ...mapping.forward import Endpoint
 from ..model import Container, Listener
 from ..rules import walk
 from ..rules.model import Packet, Rule
+from ..rules.walk import Passage
 from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unknown
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
@@ -106,7 +107,26 @@ def nat(way: Way) -> Finding | None:
     if inside and inside != way.goal.port:
         text = f"a rule takes {before.place} to port {way.goal.port} of {name}, not to its {inside}: {rule.text}"
         return broken(seen, "dnat-shadowed", text, _removal(rule))
-    return seen
+    return _from_loopback(way, before, passage, seen) or seen
+
+
+def _from_loopback(way: Way, before: Endpoint, passage: Passage, seen: Finding) -> Finding | None:
+    """What comes from a loopback address and leaves by a bridge: no kernel takes it from a wire unless masqueraded.
+
+    Of ``::1`` not even then: the kernel does not route the answers back to it.
+    """
+    route = way.space.route(way.goal.address)
+    leaves = route and (link := way.space.link_named(route.device)) and link.kind == "bridge" and route.kind != "local"
+    if before.address not in LOOPBACK.values() or passage.end != "accept" or not leaves:
+        return None
+    if before.address == LOOPBACK[6]:
+        text = f"a rule takes {before.place} to {way.goal.place}, but what comes from ::1 gets no answer from there"
+        return broken(seen, "ipv6-half", text, f"lead the forward to {way.goal.place} itself")
+    met = (*(step.rule for step in passage.steps), *passage.unsure)
+    if any(rule.target.kind in ("masquerade", "snat") for rule in met):
+        return None
+    text = f"no nat rule masquerades what leaves for {way.goal.place}: it comes from {before.address}, so it is dropped"
+    return broken(seen, "masquerade-missing", text, "portchain engine restart")
 
 
 def _tracked(way: Way, before: Endpoint) -> int:

@@ -8,6 +8,8 @@ from ..model import Listener, Machine, names
 from .way import Finding, Way, broken, ok, processes, served_by
 
 _IN_USE = "address already in use"
+# How the guest's forwarder begins what it says; what the host's kernel said begins otherwise.
+_BY_GUEST = "guest: "
 
 
 def shown(listen: Endpoint) -> str:
@@ -23,7 +25,7 @@ def host_socket(way: Way) -> Finding:
     facts = {"listen": forward.listen.place, "protocol": forward.listen.protocol, "processes": processes(sockets)}
     holders = names(dict.fromkeys(p for one in sockets for p in one.processes))
     seen = ok("host-socket", "host", shown(forward.listen), served_by(sockets), **facts)
-    if forward.state != "failed":
+    if forward.state != "failed" or forward.error.startswith(_BY_GUEST):
         return seen
     if _IN_USE in forward.error:
         return port_taken(seen, forward.listen, holders)
@@ -67,10 +69,10 @@ def forward(way: Way) -> Finding:
     if host.guest_state != "running":
         return guest_down(seen, host.guest, host.guest_state)
     if daemon and not daemon.channel_pid:
-        text = f"vpnkit-forwarder of guest {host.guest} is not connected: clients wait at the host's socket"
-        return broken(seen, "channel-down", text, "it is restarted by itself; if not: portchain down, portchain up")
+        return channel_down(seen, host.guest)
     if one.state == "failed":
-        return broken(seen, "forward-refused", f"the guest does not serve it: {one.error}", "correct the target")
+        text = f"the guest does not serve {one.target}: {one.error.removeprefix(_BY_GUEST)}"
+        return broken(seen, "forward-refused", text, "correct the target, or install the same portchain on both sides")
     return seen
 
 
@@ -80,6 +82,12 @@ def guest_down(seen: Finding, guest: str, state: str) -> Finding:
     if state == "starting":
         remedy = f"wait until it has booted; portchain status --guest {guest}"
     return broken(seen, "guest-down", f"guest {guest} is {state}: clients wait at the host's socket", remedy)
+
+
+def channel_down(seen: Finding, guest: str) -> Finding:
+    """The verdict on a guest whose end of the forwards is away."""
+    text = f"vpnkit-forwarder of guest {guest} is not connected: clients wait at the host's socket"
+    return broken(seen, "channel-down", text, "it is restarted by itself; if not: portchain down, portchain up")
 
 
 def forwarder_down(seen: Finding, machine: Machine) -> Finding:

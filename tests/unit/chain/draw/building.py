@@ -138,7 +138,8 @@ class Builder:
             "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
             "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
             ":DOCKER - [0:0]\n[0:0] -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n"
-            f"[70:4200] -A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n{nat}\nCOMMIT\n"
+            "[70:4200] -A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
+            f"[70:4200] -A POSTROUTING -m addrtype --src-type LOCAL -j MASQUERADE\n{nat}\nCOMMIT\n"
         )
 
     def _container(self, number: int, box: Box) -> Container:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,13 +14,12 @@ from pathlib import Path
 
 from ..mapping.forward import Endpoint
 from ..preflight.sockets import holders
+from . import socket_filter
 from .address import Address, keep_alive, socket_address
 
 BACKLOG = 4096  # clients that wait while the guest is away; the kernel caps it at net.core.somaxconn
 DATAGRAM_BUFFER = 1024 * 1024  # bytes each way of a udp socket; the kernel caps it at net.core.{r,w}mem_max
 IP_PKTINFO = 8
-SO_ATTACH_FILTER = 26
-SO_LOCK_FILTER = 44
 
 
 class BindError(Exception):
@@ -139,7 +136,9 @@ def _listen(sock: socket.socket, address: Address) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keep_alive(sock)
     sock.bind(address)
-    _forbid_connecting(sock)
+    # The socket and those it accepts stay in the host's network wherever they are handed: whoever holds one must not be
+    # able to connect it to something else there.
+    socket_filter.attach(sock, socket_filter.without_answers(), for_good=True)
     sock.listen(BACKLOG)
 
 
@@ -153,25 +152,6 @@ def _bind_datagrams(sock: socket.socket, address: Address) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_BUFFER)
     sock.setblocking(False)
     sock.bind(address)
-
-
-def _forbid_connecting(sock: socket.socket) -> None:
-    """Let no SYN+ACK in, for good: the socket and those it accepts stay in the host's network wherever they are handed,
-    and whoever holds one must not be able to connect it to something else there."""
-    code = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (0x30, 0, 0, 13),  # A = the TCP header's flags
-            (0x54, 0, 0, 0x12),  # A &= SYN|ACK
-            (0x15, 0, 1, 0x12),  # if both: next, else skip one
-            (0x06, 0, 0, 0),  # drop
-            (0x06, 0, 0, 0xFFFFFFFF),  # keep
-        )
-    )
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-    sock.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
 def bind_message(endpoint: Endpoint, error: OSError, claim: str = "") -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portchain.guest.services import packet_filter
+from portchain.forwarder import socket_filter
 from portchain.guest.services.capture import read
 
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
@@ -69,7 +69,7 @@ def passes(packet: bytes) -> bool:
     """Whether the kernel lets it through."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with closing(one), closing(other):
-        packet_filter.attach(other, packet_filter.wanting(PORT))
+        socket_filter.attach(other, socket_filter.wanting(PORT))
         other.setblocking(False)
         one.send(packet or b"\0")
         try:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from . import packet_filter, spaces
+from ...forwarder import socket_filter
+from . import spaces
 
 _ETH_P_ALL = 3
 _SO_TIMESTAMPNS = 35
@@ -56,7 +57,7 @@ class Capture:
         self._port = int(request["port"])
         if not 0 < self._port < 1 << 16:
             raise ValueError(f"{self._port} is no port")
-        program = packet_filter.wanting(self._port)
+        program = socket_filter.wanting(self._port)
         for one in request["interfaces"][:_MOST_INTERFACES]:
             pid, listen = int(one["pid"]), partial(_listen, str(one["name"]), program)
             self._sockets.append(spaces.within(pid, listen) if pid else listen())
@@ -99,7 +100,7 @@ def _listen(name: str, program: bytes) -> socket.socket:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        packet_filter.attach(listener, program)
+        socket_filter.attach(listener, program)
         listener.bind((name, _ETH_P_ALL))
     except OSError as error:
         listener.close()

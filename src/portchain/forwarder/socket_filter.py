@@ -1,4 +1,4 @@
-"""A filter that the kernel itself applies to packets: its classic BPF (Documentation/networking/filter.rst)."""
+"""Filters that the kernel itself applies to a socket's packets: classic BPF (Documentation/networking/filter.rst)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import socket
 import struct
 from typing import NamedTuple
 
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44
 _BYTE, _HALF, _HALF_AFTER_HEADER, _HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
 _AND, _IS, _HAS, _RETURN = 0x54, 0x15, 0x45, 0x06
-_WHOLE = 0x40000
+_WHOLE = 0xFFFFFFFF  # bytes
+_SYN_ACK = 0x12
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 
 
@@ -22,6 +23,17 @@ class _Step(NamedTuple):
     yes: str = ""
     no: str = ""
     label: str = ""
+
+
+def without_answers() -> bytes:
+    """For a TCP socket, which gets packets from the TCP header on: no SYN+ACK."""
+    return _assembled(
+        _Step(_BYTE, 13),
+        _Step(_AND, _SYN_ACK),
+        _Step(_IS, _SYN_ACK, no="take"),
+        _Step(_RETURN, 0),
+        _Step(_RETURN, _WHOLE, label="take"),
+    )
 
 
 def wanting(port: int) -> bytes:
@@ -67,7 +79,9 @@ def _assembled(*steps: _Step) -> bytes:
     )
 
 
-def attach(sock: socket.socket, program: bytes) -> None:
-    """Have the socket get only what ``program`` lets through; raise OSError."""
+def attach(sock: socket.socket, program: bytes, *, for_good: bool = False) -> None:
+    """Have the socket, and those it accepts, get only what ``program`` lets through; raise OSError."""
     kept = ctypes.create_string_buffer(program, len(program))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(kept)))
+    if for_good:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)

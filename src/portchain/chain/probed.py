@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,13 @@ class Packet:
     flags: int
 
 
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("interface", "time", "source_port", "port", "flags"), int),
+    **dict.fromkeys(("protocol", "source", "destination"), str),
+    "out": bool,
+}
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the guest saw meanwhile. ``moved`` are the nat rules whose packets were counted: before and after."""
@@ -57,11 +64,10 @@ class Seen:
 
 def read_seen(told: Mapping[str, Any], before: str) -> Seen:
     """Read the guest's answer to ``caught``; raise ValueError, KeyError, TypeError."""
-    names = ("interface", "time", "out", "protocol", "source", "source_port", "destination", "port", "flags")
-    packets = (Packet(**{name: one[name] for name in names}) for one in told["packets"])
+    packets = tuple(Packet(**{name: kind(one[name]) for name, kind in _FIELDS.items()}) for one in told["packets"])
     counted, then = _counted(str(told["counters"])), _counted(before)
     moved = {text: (then.get(text, 0), now) for text, now in counted.items() if now > then.get(text, 0)}
-    return Seen(tuple(packets), tuple(flows(str(told["conntrack"]))), moved)
+    return Seen(packets, tuple(flows(str(told["conntrack"]))), moved)
 
 
 def _counted(text: str) -> dict[str, int]:

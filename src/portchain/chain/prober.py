@@ -32,7 +32,12 @@ class _Watched:
 
 
 def probe(session: Session, chain: Chain, address: str = "") -> Chain:
-    """The chain with what a probe of it showed, sent to ``address`` where it listens on all; raise EvidenceError."""
+    """The chain with what a probe of it showed, sent to ``address`` where it listens on all; raise EvidenceError.
+
+    One that leads to a unix socket is not probed: its packets are on no interface of the guest's.
+    """
+    if chain.target.startswith("/"):
+        return replace(chain, notes=(*chain.notes, f"guest: {chain.target} is a unix socket, so it was not probed"))
     listen = Endpoint.parse(chain.listen, chain.protocol)
     listen = replace(listen, address=address or listen.address)
     places = watched(chain)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import pytest
 from one_container import machine
 
+from portchain.chain.look import Session
 from portchain.chain.probed import Client, Packet, Seen, add, read_seen
-from portchain.chain.prober import port, watched
+from portchain.chain.prober import port, probe, watched
 from portchain.chain.query import Query
 from portchain.chain.trace import Chain
 from portchain.chain.walk import trace
@@ -122,3 +124,17 @@ def test_reads_what_the_guest_saw() -> None:
     hop = add(chain(), CLIENT, found, INTERFACES).hop("nat")
     assert hop
     assert hop.evidence == "counted 2 → 3; conntrack has 127.0.0.1:8080 as 172.17.0.2:80"
+
+
+@pytest.mark.parametrize("odd", [{"time": None}, {"port": "http"}, {"flags": {}}, {}], ids=str)
+def test_packets_that_make_no_sense_are_an_error(odd: dict[str, object]) -> None:
+    row = {**asdict(packet(0, 250, SYN)), **odd} if odd else {}
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        read_seen({"packets": [row], "conntrack": "", "counters": ""}, "")
+
+
+def test_what_leads_to_a_unix_socket_is_not_probed() -> None:
+    with Session("none") as session:
+        found = probe(session, replace(chain(), target="/run/docker.sock"))
+    assert found.notes == ("guest: /run/docker.sock is a unix socket, so it was not probed",)
+    assert (found.verdict, found.probe) == (None, None)

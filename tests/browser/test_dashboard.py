@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from chain.draw.machines import seed
 from dashboard.serving import Deeds, Served, served
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from probing import wait_for
 
 from portchain.chain.model import Guest, Machine
 from portchain.chain.walk import trace_all
@@ -200,19 +201,67 @@ def test_logs_are_shown_as_text_and_end_with_their_dialog(live: Page, board: Ser
     assert board.deeds.programs[0].ended.wait(10)
 
 
-def test_a_shell_echoes_as_text_and_ends_with_its_page(live: Page, board: Served) -> None:
+@pytest.fixture
+def terminal(live: Page) -> Locator:
+    """The keys of a shell that was opened."""
     live.get_by_role("button", name="Shell of nginx", exact=True).click()
-    shell = live.get_by_role("log")
-    line = live.get_by_label("Command")
-    expect(line).to_be_focused()
-    line.fill("<img src=x onerror=window.taken=1>")
-    line.press("Enter")
-    expect(shell).to_contain_text("$ <img src=x onerror=window.taken=1>\n<img src=x onerror=window.taken=1>")
-    line.press("ArrowUp")
-    expect(line).to_have_value("<img src=x onerror=window.taken=1>")
+    keys = live.get_by_label("Terminal", exact=True)
+    expect(keys).to_be_focused()
+    expect(live.get_by_role("log")).to_contain_text("shell in")
+    return keys
+
+
+def test_a_shell_echoes_as_text_and_ends_with_its_page(live: Page, board: Served, terminal: Locator) -> None:
+    terminal.press_sequentially("<img src=x onerror=window.taken=1>\n")
+    expect(live.get_by_role("log")).to_contain_text("<img src=x onerror=window.taken=1>")
+    expect(live.locator(".terminal .fg-red")).to_have_count(1)
     assert not live.evaluate("window.taken")
     live.goto("about:blank")
     assert board.deeds.programs[0].ended.wait(10)
+
+
+def test_keys_arrive_as_a_terminal_sends_them(live: Page, board: Served, terminal: Locator) -> None:
+    typed: list[bytes] = []
+
+    async def write(data: bytes) -> None:
+        typed.append(data)
+
+    board.deeds.programs[0].write = write  # type: ignore[method-assign]
+    for key in ("a", "Control+c", "ArrowUp", "Tab", "Shift+Tab", "Escape", "Alt+b", "Delete", "Backspace", "Enter"):
+        terminal.press(key)
+    terminal.fill("two\nlines")
+    expect(terminal).to_have_value("")
+    wanted = b"a\x03\x1b[A\t\x1b[Z\x1b\x1bb\x1b[3~\x7f\rtwo\rlines"
+    wait_for(lambda: b"".join(typed) == wanted, "every key, in order")
+    terminal.press("Shift+Escape")
+    expect(terminal).to_have_count(0)
+    assert board.deeds.programs[0].ended.wait(10)
+
+
+def test_a_shell_fills_its_window_and_follows_its_size(live: Page, board: Served, terminal: Locator) -> None:
+    (first,) = board.deeds.programs[0].sizes
+    assert 100 < first.columns < 200
+    assert 30 < first.lines < 60
+    live.set_viewport_size({"width": 700, "height": 500})
+    wait_for(lambda: len(board.deeds.programs[0].sizes) > 1, "another size")
+    last = board.deeds.programs[0].sizes[-1]
+    assert last.columns < first.columns
+    assert last.lines < first.lines
+    terminal.press_sequentially("\n" * last.lines + "the end")
+    expect(live.get_by_role("log")).to_contain_text("the end")
+    rows = live.locator(".terminal pre > span")
+    expect(rows).to_have_count(last.lines + 2)  # two have scrolled off
+    expect(rows.last).to_be_in_viewport(ratio=1)
+    expect(terminal).to_be_in_viewport()
+
+
+def test_a_shell_that_is_refused_says_why(browser: Browser, board: Served) -> None:
+    board.deeds.refuses_programs = "guest: the engine: it is gone"
+    page = browser.new_page()
+    page.goto(board.guard.url)
+    page.get_by_role("button", name="Shell of nginx", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("guest: the engine: it is gone")
+    page.close()
 
 
 def test_a_dashboard_that_is_gone_is_told(browser: Browser, changing: Changing) -> None:

@@ -134,16 +134,14 @@ def test_a_log_of_a_terminal_is_followed(board: Page, probe: Callable[..., Any])
 def shell(board: Page, whom: str, command: str) -> Locator:
     """A shell in which a command was typed: what is seen in it."""
     board.get_by_role("button", name=f"Shell of {whom}", exact=True).click()
-    line = board.get_by_label("Command")
-    line.fill(command)
-    line.press("Enter")
+    board.get_by_label("Terminal", exact=True).press_sequentially(f"{command}\n")
     return board.get_by_role("log")
 
 
 def test_a_shell_in_a_container_ends_with_its_page(board: Page, served: Callable[..., Any], host: Host) -> None:
     container, _ = served()
-    seen = shell(board, container.name, "echo $((6 * 7)); hostname; cd /tmp; pwd; sleep 4321")
-    expect(seen).to_contain_text(f"42\n{container.short_id}\n/tmp\n")
+    seen = shell(board, container.name, "clear; echo $((6 * 7)); hostname; cd /tmp; pwd; tty; sleep 4321")
+    expect(seen).to_contain_text(f"42\n{container.short_id}\n/tmp\n/dev/pts/")
     wait_for(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 0, "the sleep")
     board.goto("about:blank")
     wait_for(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 1, "the shell's end")
@@ -151,8 +149,8 @@ def test_a_shell_in_a_container_ends_with_its_page(board: Page, served: Callable
 
 
 def test_a_shell_in_a_service_ends_with_its_page(board: Page, host: Host) -> None:
-    seen = shell(board, "docker", "echo $((6 * 7)); ls -d /usr/local/bin/dockerd; sleep 4322")
-    expect(seen).to_contain_text("42\n/usr/local/bin/dockerd\n")
+    seen = shell(board, "docker", "echo $((6 * 7)); ls -d /usr/local/bin/dockerd; tty; sleep 4322")
+    expect(seen).to_contain_text("42\n/usr/local/bin/dockerd\n/dev/pts/")
     wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 0, "the sleep")
     board.get_by_role("button", name="Close", exact=True).click()
     wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 1, "the shell's end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -11,6 +12,8 @@ from .. import daemon
 from ..engine import client
 from ..guest.places import NAMESPACE
 from .programs import SECONDS, InGuest, Program, ProgramError, from_engine, message, run
+from .pseudo_terminal import OnTerminal
+from .terminal import Size
 
 TAIL = 500  # lines of a log to begin with
 STOP_SECONDS = 60.0
@@ -18,7 +21,7 @@ CONTAINER_ACTIONS = ("start", "stop", "restart", "unpause")
 _CONTAINER = re.compile(r"[0-9a-f]{12,64}", re.ASCII)
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII | re.IGNORECASE)
 _TASK = f"ctr -n {NAMESPACE} tasks"
-_SHELL = "PS1= TERM=dumb exec sh"
+_SHELL = "TERM=linux exec sh"  # what pyte is
 _GRACE = 50  # fifths of a second for a service to end
 
 _RESTART = f"""
@@ -63,32 +66,39 @@ class Actions:
         reader = f"PYTHONPATH=/usr/lib/portchain exec python3 -m portchain.guest.log_reader --follow --tail={TAIL}"
         return await InGuest.start(self._guest, f"{reader} -- {_service(name)}")
 
-    async def container_shell(self, identity: str) -> Program:
-        """A shell in a container."""
-        words = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Cmd": ["sh", "-c", _SHELL]}
+    async def container_shell(self, identity: str, size: Size) -> Program:
+        """A shell in a container, on a terminal."""
+        words: dict[str, object] = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": True}
+        words |= {"Cmd": ["sh", "-c", _SHELL]}
         made = await self._engine("POST", f"/containers/{_container(identity)}/exec", words)
         number = str(made.get("Id", "")) if isinstance(made, dict) else ""
         if not _CONTAINER.fullmatch(number):
             raise ProgramError("guest: the engine made no program to run")
-        start = {"Detach": False, "Tty": False}
 
         async def kill() -> None:
             told = await self._engine("GET", f"/exec/{number}/json")
             if told.get("Running") and isinstance(pid := told.get("Pid"), int) and pid > 1:
                 await run(self._guest, f"kill -KILL -- -{pid}")
 
-        return await from_engine(self._docker, f"/exec/{number}/start", start, at_end=kill)
+        async def resize(size: Size) -> None:
+            await self._engine("POST", f"/exec/{number}/resize?h={size.lines}&w={size.columns}")
 
-    async def service_shell(self, name: str) -> Program:
-        """A shell in a service."""
+        program = await from_engine(self._docker, f"/exec/{number}/start", {"Detach": False, "Tty": True}, tty=True)
+        program.at_end, program.at_size = kill, resize
+        with contextlib.suppress(ProgramError):  # it ended already, and says why
+            await resize(size)
+        return program
+
+    async def service_shell(self, name: str, size: Size) -> Program:
+        """A shell in a service, on a terminal."""
         number, service = f"dashboard-{secrets.token_hex(8)}", _service(name)
 
         async def kill() -> None:
             pid = f"$({_TASK} ps {service} | awk '/{number}/ {{print $1}}')"
             await run(self._guest, f'pid={pid}; [ -z "$pid" ] || kill -KILL -- -$pid')
 
-        shell = f"{_TASK} exec --exec-id {number} {service} sh -c '{_SHELL}'"
-        return await InGuest.start(self._guest, shell, at_end=kill)
+        shell = f"{_TASK} exec --tty --exec-id {number} {service} sh -c '{_SHELL}'"
+        return await OnTerminal.open(self._guest, shell, size, kill)
 
     async def _engine(self, method: str, url: str, sent: object = None, seconds: float = SECONDS) -> Any:
         """The engine's answer as JSON, None where it has no content."""

@@ -14,6 +14,7 @@ from .. import daemon
 from ..engine.body import Body, ProtocolError, UntilClose
 from ..engine.http1 import Answer, Headers, render
 from ..engine.stream import Stream, collect, dial_unix
+from .terminal import Size
 from .text import Pieces, Plain
 
 SECONDS = 15.0
@@ -21,6 +22,7 @@ MAX_MESSAGE = 1 << 16  # bytes
 _PIECE = 1 << 14  # bytes
 
 AtEnd = Callable[[], Awaitable[object]]
+AtSize = Callable[[Size], Awaitable[object]]
 
 
 class ProgramError(Exception):
@@ -35,6 +37,9 @@ class Program(Protocol):
 
     async def write(self, data: bytes) -> None:
         """To its standard input; raise OSError where it takes no more."""
+
+    async def resize(self, size: Size) -> None:
+        """Give its terminal another size, if it has one."""
 
     async def end(self) -> None:
         """End it, whatever it does."""
@@ -61,14 +66,7 @@ class InGuest:
     async def start(cls, guest: str, command: str, at_end: AtEnd | None = None) -> InGuest:
         """Have the guest's shell run a command. Raise ProgramError."""
         pipe = asyncio.subprocess.PIPE
-        words = ("ssh", "-T", "-F", str(daemon.RUN / guest / "ssh_config"), guest, command)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, start_new_session=True
-            )
-        except OSError as error:
-            raise ProgramError(f"host: ssh: {error.strerror}") from None
-        return cls(process, at_end)
+        return cls(await ssh(guest, "-T", command, pipe, pipe), at_end)
 
     async def output(self) -> AsyncIterator[bytes]:
         """As Program's."""
@@ -81,6 +79,9 @@ class InGuest:
         assert self._process.stdin
         self._process.stdin.write(data)
         await self._process.stdin.drain()
+
+    async def resize(self, size: Size) -> None:
+        """As Program's."""
 
     async def end(self) -> None:
         """As Program's."""
@@ -99,6 +100,17 @@ class InGuest:
         return await self._process.wait()
 
 
+async def ssh(guest: str, option: str, command: str, stdin: int, stdout: int) -> asyncio.subprocess.Process:
+    """Ssh into the guest, standard error where the output goes. Raise ProgramError."""
+    words = ("ssh", option, "-F", str(daemon.RUN / guest / "ssh_config"), guest, command)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *words, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.STDOUT, start_new_session=True
+        )
+    except OSError as error:
+        raise ProgramError(f"host: ssh: {error.strerror}") from None
+
+
 async def run(guest: str, command: str, seconds: float = SECONDS) -> tuple[int, str]:
     """A command in the guest to its end: exit status and output. Raise ProgramError."""
     program = await InGuest.start(guest, command)
@@ -115,11 +127,13 @@ async def run(guest: str, command: str, seconds: float = SECONDS) -> tuple[int, 
 class FromEngine:
     """A stream of the engine's: a program in a container, or a container's log; multiplexed unless ``tty``."""
 
-    def __init__(self, stream: Stream, body: Body, tty: bool, at_end: AtEnd | None) -> None:
+    at_end: AtEnd | None = None
+    at_size: AtSize | None = None
+
+    def __init__(self, stream: Stream, body: Body, tty: bool) -> None:
         self._stream = stream
         self._body = body
         self._tty = tty
-        self._at_end = at_end
 
     async def output(self) -> AsyncIterator[bytes]:
         """As Program's."""
@@ -134,16 +148,19 @@ class FromEngine:
         """As Program's."""
         await self._stream.send(data)
 
+    async def resize(self, size: Size) -> None:
+        """As Program's."""
+        if self.at_size:
+            await self.at_size(size)
+
     async def end(self) -> None:
         """As Program's."""
         self._stream.close()
-        if self._at_end:
-            await self._at_end()
+        if self.at_end:
+            await self.at_end()
 
 
-async def from_engine(
-    path: str, url: str, sent: object = None, tty: bool = False, at_end: AtEnd | None = None
-) -> FromEngine:
+async def from_engine(path: str, url: str, sent: object = None, tty: bool = False) -> FromEngine:
     """Have the engine on socket ``path`` begin with a stream: GET, or POST where JSON is ``sent``.
 
     Raise ProgramError with what it says.
@@ -168,7 +185,7 @@ async def from_engine(
                 raise
     except (OSError, ProtocolError) as error:
         raise ProgramError(f"guest: the engine ({path}): {str(error) or 'no answer in time'}") from None
-    return FromEngine(stream, body, tty, at_end)
+    return FromEngine(stream, body, tty)
 
 
 def message(status: int, body: bytes) -> str:

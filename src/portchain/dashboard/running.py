@@ -9,49 +9,69 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 from ..engine.body import ProtocolError
-from .programs import Program, ProgramError, text
+from .programs import Program, ProgramError
+from .terminal import Size, Terminal
+from .text import Plain
 from .watch import FullError
 
 LIMITS = {"shell": 8, "log": 16}
+WRITE_SECONDS = 10.0
 IDLE_SECONDS = 3600.0  # of a shell into which nothing is typed, and which prints nothing
 
 
 class One:
-    """An open program, by a number that cannot be guessed."""
+    """An open program, by a number that cannot be guessed; it is a shell if it has a ``terminal``."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, terminal: Terminal | None) -> None:
         self.kind = kind
+        self.terminal = terminal
         self.number = secrets.token_urlsafe(12)
         self.program: Program | None = None
         self._idle: asyncio.Timeout | None = None
 
-    async def text(self) -> AsyncIterator[str]:
-        """What it prints, and at last why it ended."""
+    async def told(self) -> AsyncIterator[str]:
+        """What the page is told of its output, and at last why it ended."""
         assert self.program
-        pieces = text(self.program)
+        form: Plain | Terminal = self.terminal or Plain()
+        pieces = aiter(self.program.output())
         try:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS if self.kind == "shell" else None) as self._idle:
                     piece = await anext(pieces)
-                yield piece
+                if told := form.take(piece):
+                    yield told
+                if self.terminal and (answers := self.terminal.answers()):
+                    await self._send(answers)
         except StopAsyncIteration:
-            yield f"\n[the {self.kind} has ended]\n"
+            yield form.say(f"the {self.kind} has ended")
         except TimeoutError:
-            yield f"\n[the {self.kind} was idle for {IDLE_SECONDS:g} s, and was ended]\n"
+            yield form.say(f"the {self.kind} was idle for {IDLE_SECONDS:g} s, and was ended")
         except (OSError, ProtocolError) as error:
-            yield f"\n[{error}]\n"
+            yield form.say(str(error))
 
     async def write(self, data: bytes) -> None:
         """Type into it; raise ProgramError where it takes no more."""
-        if not self.program:
-            raise ProgramError("host: it has not begun")
+        if not self.terminal:
+            raise ProgramError("host: nothing can be typed into a log")
         if self._idle and self._idle.when() is not None:
             self._idle.reschedule(asyncio.get_running_loop().time() + IDLE_SECONDS)
         try:
-            async with asyncio.timeout(10):
-                await self.program.write(data)
+            await self._send(self.terminal.typed(data))
         except OSError as error:
-            raise ProgramError(f"guest: the {self.kind} takes nothing more: {error or 'it is busy'}") from None
+            raise ProgramError(f"guest: the shell takes nothing more: {error or 'it is busy'}") from None
+
+    async def _send(self, data: bytes) -> None:
+        if not self.program:
+            raise ProgramError("host: it has not begun")
+        async with asyncio.timeout(WRITE_SECONDS):
+            await self.program.write(data)
+
+    async def resize(self, size: Size) -> None:
+        """Have it on a screen of another size; raise ProgramError."""
+        if not self.terminal or not self.program:
+            raise ProgramError("host: this has no size")
+        self.terminal.resize(size)
+        await self.program.resize(size)
 
 
 class Running:
@@ -62,11 +82,11 @@ class Running:
     def __init__(self) -> None:
         self._all: dict[str, One] = {}
 
-    async def start(self, kind: str, start: Start) -> One:
+    async def start(self, kind: str, start: Start, terminal: Terminal | None = None) -> One:
         """Begin one; raise FullError, ProgramError."""
         if sum(one.kind == kind for one in self._all.values()) >= LIMITS[kind]:
             raise FullError(f"host: {LIMITS[kind]} {kind}s are open already; close one")
-        one = One(kind)
+        one = One(kind, terminal)
         self._all[one.number] = one
         try:
             one.program = await start()
@@ -75,11 +95,11 @@ class Running:
             raise
         return one
 
-    async def write(self, number: str, data: bytes) -> None:
-        """Type into the one of that number; raise ProgramError."""
-        if not (one := self._all.get(number)):
+    def one(self, number: str) -> One:
+        """The one of that number; raise ProgramError."""
+        if not (found := self._all.get(number)):
             raise ProgramError("host: this shell has ended")
-        await one.write(data)
+        return found
 
     async def end(self, one: One) -> None:
         """End it, and forget it."""

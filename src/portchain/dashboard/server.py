@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -20,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..chain.draw import page
 from .actions import Actions
 from .guard import HEADERS, Asked, Entry, Guard, Refused
-from .programs import ProgramError
+from .programs import Program, ProgramError
 from .running import Running
 from .streamed import Streamed
+from .terminal import Size, Terminal
 from .watch import FullError, Watch
 
 MAX_BODY = 1 << 16  # bytes
@@ -31,8 +33,11 @@ FIRST_SECONDS = 15.0
 _HEAD = """<link rel="icon" href="icon.svg">
 <link rel="stylesheet" href="page.css">
 <link rel="stylesheet" href="live.css">
+<link rel="stylesheet" href="terminal.css">
 <script type="module" src="page.js"></script>
 <script type="module" src="live.js"></script>"""
+
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -59,6 +64,7 @@ class Dashboard:
             Route("/services/{name}/shell", self.service_shell, methods=["POST"]),
             Route("/services/{name}/restart", self.service, methods=["POST"]),
             Route("/programs/{number}", self.typed, methods=["POST"]),
+            Route("/programs/{number}/size", self.resized, methods=["POST"]),
         ]
         told = {ProgramError: _told(HTTPStatus.BAD_GATEWAY), FullError: _told(HTTPStatus.SERVICE_UNAVAILABLE)}
         return Guarded(Starlette(routes=routes, exception_handlers={**told, HTTPException: _http_error}), guard)
@@ -100,20 +106,32 @@ class Dashboard:
 
     async def container_shell(self, request: Request) -> Response:
         """A shell in a container."""
-        return await self._stream("shell", lambda: self._actions.container_shell(request.path_params["name"]))
+        return await self._shell(request, self._actions.container_shell)
 
     async def service_shell(self, request: Request) -> Response:
         """A shell in a service."""
-        return await self._stream("shell", lambda: self._actions.service_shell(request.path_params["name"]))
+        return await self._shell(request, self._actions.service_shell)
 
-    async def _stream(self, kind: str, start: Running.Start) -> Response:
-        one = await self._running.start(kind, start)
-        number = {"X-Program": one.number}
-        return Streamed(one.text(), "text/plain; charset=utf-8", lambda: self._running.end(one), self.closing, number)
+    async def _shell(self, request: Request, start: Callable[[str, Size], Awaitable[Program]]) -> Response:
+        size = _size(await _body(request))
+        name = request.path_params["name"]
+        return await self._stream("shell", lambda: start(name, size), Terminal(size))
+
+    async def _stream(self, kind: str, start: Running.Start, terminal: Terminal | None = None) -> Response:
+        one = await self._running.start(kind, start, terminal)
+        form = "application/x-ndjson" if terminal else "text/plain; charset=utf-8"
+        return Streamed(one.told(), form, lambda: self._running.end(one), self.closing, {"X-Program": one.number})
 
     async def typed(self, request: Request) -> Response:
         """What the user types into a shell."""
-        await self._running.write(request.path_params["number"], await _body(request))
+        typed = await _body(request)
+        await self._running.one(request.path_params["number"]).write(typed)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def resized(self, request: Request) -> Response:
+        """How many columns and lines the user sees of a shell."""
+        size = _size(await _body(request))
+        await self._running.one(request.path_params["number"]).resize(size)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
@@ -171,6 +189,13 @@ async def _body(request: Request) -> bytes:
     return bytes(content)
 
 
+def _size(body: bytes) -> Size:
+    try:
+        return Size.parse(body)
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"a terminal's size: {error}") from None
+
+
 def _told(status: int) -> Callable[[Request, Exception], Response]:
     return lambda _request, error: JSONResponse({"message": str(error)}, status)
 
@@ -185,8 +210,8 @@ def _assets() -> Iterator[tuple[str, str, str]]:
     own = files(__package__) / "assets"
     yield "page.css", page.style(), "text/css"
     yield "page.js", page.script(), "text/javascript"
-    for name, kind in (("live.css", "text/css"), ("live.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
-        yield name, (own / name).read_text(), kind
+    for name in ("live.css", "terminal.css", "live.js", "terminal.js", "icon.svg"):
+        yield name, (own / name).read_text(), _KINDS[Path(name).suffix]
 
 
 def _asset(text: str, kind: str) -> Handler:

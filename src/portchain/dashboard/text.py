@@ -37,6 +37,10 @@ class Plain:
             text, self._rest = text[:-1], "\r" + self._rest
         return "".join(c if c.isprintable() or c in "\n\t" else "" for c in text.replace("\r\n", "\n"))
 
+    def say(self, text: str) -> str:
+        """The text's end, and a line of the dashboard's own."""
+        return f"{self.take(b'', end=True)}\n[{text}]\n"
+
 
 class Pieces:
     """The engine's multiplexed stream: standard output and error in the order in which they came."""

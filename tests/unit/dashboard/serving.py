@@ -14,6 +14,7 @@ from portchain.dashboard import live
 from portchain.dashboard.changes import Picture
 from portchain.dashboard.guard import CSRF_HEADER, Guard
 from portchain.dashboard.programs import ProgramError
+from portchain.dashboard.terminal import Size
 from portchain.dashboard.watch import Watch
 
 SECONDS = 10
@@ -26,13 +27,17 @@ class Echo:
         self._said: asyncio.Queue[bytes] = asyncio.Queue()
         self._said.put_nowait(greeting.encode())
         self.ended = threading.Event()
+        self.sizes: list[Size] = []
 
     async def output(self) -> AsyncIterator[bytes]:
-        while (data := await self._said.get()) != b"exit\n":
+        while (data := await self._said.get()) != b"exit\r\n":
             yield data
 
     async def write(self, data: bytes) -> None:
-        self._said.put_nowait(data)
+        self._said.put_nowait(data.replace(b"\r", b"\r\n"))
+
+    async def resize(self, size: Size) -> None:
+        self.sizes.append(size)
 
     async def end(self) -> None:
         self.ended.set()
@@ -45,6 +50,7 @@ class Deeds:
     done: list[str] = field(default_factory=list)
     programs: list[Echo] = field(default_factory=list)
     refuses: str = ""
+    refuses_programs: str = ""
     does: Callable[[str], object] = str
 
     async def container(self, identity: str, action: str) -> None:
@@ -59,11 +65,16 @@ class Deeds:
     async def service_log(self, name: str) -> Echo:
         return self._run(f"log of {name}\n")
 
-    async def container_shell(self, identity: str) -> Echo:
-        return self._run(f"shell in \x1b[31m{identity}\x1b[0m\n")
+    async def container_shell(self, identity: str, size: Size) -> Echo:
+        return self._shell(identity, size)
 
-    async def service_shell(self, name: str) -> Echo:
-        return self._run(f"shell in {name}\n")
+    async def service_shell(self, name: str, size: Size) -> Echo:
+        return self._shell(name, size)
+
+    def _shell(self, name: str, size: Size) -> Echo:
+        shell = self._run(f"shell in \x1b[31m{name}\x1b[0m\r\n")
+        shell.sizes.append(size)
+        return shell
 
     def _do(self, what: str) -> None:
         if self.refuses:
@@ -72,6 +83,8 @@ class Deeds:
         self.does(what)
 
     def _run(self, greeting: str) -> Echo:
+        if self.refuses_programs:
+            raise ProgramError(self.refuses_programs)
         self.programs.append(Echo(greeting))
         return self.programs[-1]
 

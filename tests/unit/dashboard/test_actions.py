@@ -11,6 +11,8 @@ import pytest
 from portchain import daemon
 from portchain.dashboard.actions import Actions
 from portchain.dashboard.programs import InGuest, Program, ProgramError, from_engine, run, text
+from portchain.dashboard.pseudo_terminal import OnTerminal
+from portchain.dashboard.terminal import Size
 
 IDENTITY = "0123456789ab"
 STREAM = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
@@ -32,7 +34,7 @@ class Engine:
         answer = self.answers[line.split()[1]]
         writer.write(answer.encode("latin-1"))
         if answer.startswith("HTTP/1.1 101"):
-            writer.write(b"\1\0\0\0\0\0\0\5said " + b"\2\0\0\0\0\0\0\3" + await reader.readexactly(3))
+            writer.write(b"said " + await reader.readexactly(3))
         writer.close()
 
 
@@ -63,7 +65,7 @@ def test_only_ids_name_containers(identity: str) -> None:
     for call in (
         actions.container(identity, "stop"),
         actions.container_log(identity),
-        actions.container_shell(identity),
+        actions.container_shell(identity, Size()),
     ):
         with pytest.raises(ProgramError, match="no container's id"):
             asyncio.run(call)
@@ -72,7 +74,7 @@ def test_only_ids_name_containers(identity: str) -> None:
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a;reboot", "$(reboot)", "a\nb", "../x", "a'b"])
 def test_no_words_of_the_shell_name_services(name: str) -> None:
     actions = Actions("guest")
-    for call in (actions.restart_service(name), actions.service_log(name), actions.service_shell(name)):
+    for call in (actions.restart_service(name), actions.service_log(name), actions.service_shell(name, Size())):
         with pytest.raises(ProgramError, match="no service's name"):
             asyncio.run(call)
 
@@ -106,13 +108,16 @@ async def printed(program: Program) -> str:
 
 def test_a_shell_is_made_typed_into_read_and_looked_after(run_dir: Path) -> None:
     async def body(actions: Actions, engine: Engine) -> tuple[str, list[str]]:
-        program = await actions.container_shell(IDENTITY)
+        program = await actions.container_shell(IDENTITY, Size(100, 30))
+        await program.resize(Size(120, 40))
         await program.write(b"ls\n")
         return await printed(program), engine.asked
 
     answers = {
         f"/containers/{IDENTITY}/exec": answer("201 Created", {"Id": EXEC}),
         f"/exec/{EXEC}/start": STREAM,
+        f"/exec/{EXEC}/resize?h=30&w=100": answer("200 OK"),
+        f"/exec/{EXEC}/resize?h=40&w=120": answer("200 OK"),
         f"/exec/{EXEC}/json": answer("200 OK", {"Running": False, "Pid": 77}),
     }
     said, asked = asking(run_dir, answers, body)
@@ -120,15 +125,32 @@ def test_a_shell_is_made_typed_into_read_and_looked_after(run_dir: Path) -> None
     assert [line.split()[1] for line in asked] == [
         f"/containers/{IDENTITY}/exec",
         f"/exec/{EXEC}/start",
+        f"/exec/{EXEC}/resize?h=30&w=100",
+        f"/exec/{EXEC}/resize?h=40&w=120",
         f"/exec/{EXEC}/json",
     ]
-    assert '"Cmd": ["sh"' in asked[0]
+    assert '"Tty": true' in asked[0]
+
+
+def test_a_shell_that_ended_before_it_had_a_size_says_why(run_dir: Path) -> None:
+    async def body(actions: Actions, _engine: Engine) -> str:
+        program = await actions.container_shell(IDENTITY, Size())
+        await program.write(b"no!")
+        return await printed(program)
+
+    answers = {
+        f"/containers/{IDENTITY}/exec": answer("201 Created", {"Id": EXEC}),
+        f"/exec/{EXEC}/start": STREAM,
+        f"/exec/{EXEC}/resize?h=24&w=80": answer("500 Internal Server Error", {"message": "no running process"}),
+        f"/exec/{EXEC}/json": answer("200 OK", {"Running": False}),
+    }
+    assert asking(run_dir, answers, body) == "said no!"
 
 
 @pytest.mark.parametrize("told", [{}, {"Id": "../x"}, [], None])
 def test_a_shell_that_was_not_made_is_told(run_dir: Path, told: Any) -> None:
     async def body(actions: Actions, _engine: Engine) -> None:
-        await actions.container_shell(IDENTITY)
+        await actions.container_shell(IDENTITY, Size())
 
     with pytest.raises(ProgramError, match="made no program"):
         asking(run_dir, {f"/containers/{IDENTITY}/exec": answer("201 Created", told)}, body)
@@ -184,6 +206,46 @@ def test_a_program_in_the_guest_is_ended_with_what_ends_it() -> None:
 
     asyncio.run(asyncio.wait_for(main(), 20))
     assert ended == [True]
+
+
+@pytest.mark.usefixtures("ssh")
+def test_a_program_on_a_terminal_has_its_size_and_ends_with_it() -> None:
+    async def main() -> str:
+        command = "stty -echo; stty size; read line; stty size; echo $line"
+        program = await OnTerminal.open("guest", command, Size(100, 30), nothing)
+        output, said = program.output(), ""
+        while not said.endswith("\n"):
+            said += (await anext(output)).decode()
+        await program.resize(Size(120, 40))
+        await program.write(b"typed\r")
+        said += "".join([piece.decode() async for piece in output])
+        await program.end()
+        return said
+
+    async def nothing() -> None:
+        pass
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == "30 100\r\n40 120\r\ntyped\r\n"
+
+
+@pytest.mark.usefixtures("ssh")
+def test_a_terminal_that_takes_nothing_more_is_waited_for() -> None:
+    async def main() -> None:
+        program = await OnTerminal.open("guest", "stty raw; exec sleep 60", Size(), nothing)
+        output = program.output()
+        reading = asyncio.ensure_future(anext(output, b""))
+        try:
+            async with asyncio.timeout(0.3):
+                await program.write(b"x" * 1_000_000)
+        finally:
+            reading.cancel()
+            await program.end()
+
+    async def nothing() -> None:
+        pass
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(main(), 20))
 
 
 @pytest.mark.usefixtures("ssh")

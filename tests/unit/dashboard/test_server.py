@@ -12,6 +12,7 @@ import pytest
 from portchain.dashboard import live, running, server
 from portchain.dashboard.changes import Picture
 from portchain.dashboard.guard import HEADERS
+from portchain.dashboard.terminal import Size
 from portchain.dashboard.watch import MAX_WATCHERS
 
 from .serving import SECONDS, Served, served
@@ -165,25 +166,48 @@ def test_so_many_watch_and_no_more(board: Served) -> None:
         one.close()
 
 
-@pytest.mark.parametrize(
-    ("place", "greeting"), [("containers", f"shell in {IDENTITY}"), ("services", "shell in socks")]
-)
-def test_a_shell_says_what_is_typed_and_ends_with_its_page(board: Served, place: str, greeting: str) -> None:
-    name = greeting.rsplit(maxsplit=1)[-1]
+def rows(told: str) -> list[str]:
+    """The rows of a terminal that a message tells of."""
+    return ["".join(text for text, _ in row) for row in json.loads(told)["rows"].values() if row]
+
+
+@pytest.mark.parametrize(("place", "name"), [("containers", IDENTITY), ("services", "socks")])
+def test_a_shell_says_what_is_typed_and_ends_with_its_page(board: Served, place: str, name: str) -> None:
     response = board.open("POST", f"/{board.guard.place}/{place}/{name}/shell", board.own)
-    assert line(response) == f"{greeting}\n"
+    assert rows(line(response)) == [f"shell in {name}"]
     number = response.headers["X-Program"]
-    assert board.ask("POST", f"/programs/{number}", board.own, "héllo\n".encode())[0] == 204
-    assert line(response) == "héllo\n"
+    assert board.ask("POST", f"/programs/{number}", board.own, "héllo\r".encode())[0] == 204
+    assert rows(line(response)) == ["héllo"]
     response.close()
     assert board.deeds.programs[0].ended.wait(SECONDS)
-    assert eventually(lambda: board.ask("POST", f"/programs/{number}", board.own, "more\n")[0] == 502)
+    assert eventually(lambda: board.ask("POST", f"/programs/{number}", board.own, "more\r")[0] == 502)
+
+
+def test_a_shell_has_the_size_of_its_page(board: Served) -> None:
+    small, large = '{"columns": 20, "lines": 3}', '{"columns": 100, "lines": 30}'
+    response = board.open("POST", f"/{board.guard.place}/services/socks/shell", board.own, small)
+    number = response.headers["X-Program"]
+    assert json.loads(line(response))["lines"] == 3
+    assert board.ask("POST", f"/programs/{number}/size", board.own, large)[0] == 204
+    assert board.ask("POST", f"/programs/{number}/size", board.own, '{"lines": 0}')[0] == 400
+    assert board.deeds.programs[0].sizes == [Size(20, 3), Size(100, 30)]
+    assert board.ask("POST", f"/programs/{number}", board.own, "x")[0] == 204
+    assert json.loads(line(response))["lines"] == 30
+    response.close()
+
+
+def test_nothing_is_typed_into_a_log(board: Served) -> None:
+    with board.open("POST", f"/{board.guard.place}/services/socks/logs", board.own) as response:
+        status, body = board.ask("POST", f"/programs/{response.headers['X-Program']}", board.own, "x")
+        assert (status, "log" in body) == (502, True)
+        assert board.ask("POST", f"/programs/{response.headers['X-Program']}/size", board.own)[0] == 502
 
 
 def test_a_shell_that_ends_says_so(board: Served) -> None:
     with board.open("POST", f"/{board.guard.place}/services/socks/shell", board.own) as response:
-        board.ask("POST", f"/programs/{response.headers['X-Program']}", board.own, "exit\n")
-        assert response.read().decode() == "shell in socks\n\n[the shell has ended]\n"
+        board.ask("POST", f"/programs/{response.headers['X-Program']}", board.own, "exit\r")
+        first, last = response.read().decode().splitlines()
+        assert (rows(first), rows(last)) == (["shell in socks"], ["[the shell has ended]"])
 
 
 async def in_silence(_typed: bytes) -> None:

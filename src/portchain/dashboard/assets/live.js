@@ -1,5 +1,7 @@
-// The page follows the machine: fragments come as events, buttons ask the server, shells and logs are streams of text.
-const SHOWN = 400_000; // characters of a shell's or log's end
+// The page follows the machine: fragments come as events, buttons ask the server, logs are streams of text.
+import { Terminal } from "./terminal.js";
+
+const SHOWN = 400_000; // characters of a log's end
 const SETTLE = 6000; // milliseconds that a message stays
 const OWN = { "X-Portchain": "dashboard" };
 
@@ -132,46 +134,48 @@ function append(pre, text) {
   if (atEnd) pre.scrollTop = pre.scrollHeight;
 }
 
-async function stream(place, pre, ended) {
-  let number = "";
-  const answer = await ask(place, { signal: ended.signal });
-  number = answer.headers.get("X-Program");
-  (async () => {
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) append(pre, value);
-  })().catch((error) => ended.signal.aborted || append(pre, `\n[${error.message}]\n`));
-  return number;
+// What the server goes on to say, piece by piece, until the dialog is closed.
+async function* pieces(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) yield value;
 }
 
-function typing(pre, number) {
-  const line = made("input", { "aria-label": "Command", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "a command, Enter" });
-  const form = made("form", {}, line);
-  const past = [];
-  let at = 0;
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = line.value;
-    if (text) past.push(text);
-    at = past.length;
-    line.value = "";
-    append(pre, `$ ${text}\n`);
-    ask(`programs/${number}`, { body: `${text}\n` }).catch((error) => append(pre, `[${error.message}]\n`));
+async function showLog(place, dialog, title, signal) {
+  const pre = made("pre", { tabindex: "0", role: "log", "aria-label": title });
+  dialog.append(pre);
+  const answer = await ask(place, { signal });
+  for await (const text of pieces(answer)) append(pre, text);
+}
+
+async function showShell(place, dialog, title, signal) {
+  let begin;
+  const number = new Promise((resolve) => (begin = resolve)); // what is typed before that waits
+  const json = (value) => ({ body: JSON.stringify(value) });
+  const terminal = new Terminal(title, {
+    send: async (text) => ask(`programs/${await number}`, { body: text }),
+    resize: async (size) => ask(`programs/${await number}/size`, json(size)),
+    failed: (error) => signal.aborted || tell(`${title}: ${error.message}`, true),
   });
-  line.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    at = Math.min(Math.max(at + step, 0), past.length);
-    line.value = past[at] ?? "";
-  });
-  return form;
+  dialog.append(terminal.view);
+  terminal.keys.focus();
+  terminal.fit();
+  const answer = await ask(place, { signal, ...json(terminal.size) });
+  begin(answer.headers.get("X-Program"));
+  let rest = "";
+  for await (const text of pieces(answer)) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop();
+    for (const line of lines) terminal.show(JSON.parse(line));
+  }
+  terminal.over = true;
 }
 
 async function open(button) {
   const ended = new AbortController();
-  const pre = made("pre", { tabindex: "0", role: "log", "aria-label": button.dataset.title });
+  const { open: place, title } = button.dataset;
   const close = made("button", { type: "button" }, "Close");
-  const dialog = made("dialog", { "aria-label": button.dataset.title }, made("header", {}, made("b", {}, button.dataset.title), close), pre);
+  const head = made("header", {}, made("b", {}, title), close);
+  const dialog = made("dialog", { "aria-label": title }, head);
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
     ended.abort();
@@ -180,13 +184,9 @@ async function open(button) {
   document.body.append(dialog);
   dialog.showModal();
   try {
-    const number = await stream(button.dataset.open, pre, ended);
-    if (!button.dataset.open.endsWith("/shell")) return;
-    const form = typing(pre, number);
-    dialog.append(form);
-    form.firstChild.focus();
+    await (place.endsWith("/shell") ? showShell : showLog)(place, dialog, title, ended.signal);
   } catch (error) {
-    if (!ended.signal.aborted) append(pre, `[${error.message}]\n`);
+    if (!ended.signal.aborted) dialog.append(made("p", { role: "alert" }, error.message));
   }
 }
 

@@ -33,6 +33,16 @@ def test_what_was_cut_short_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_others_put_there_before_is_not_followed(tmp_path: Path) -> None:
+    """In /tmp anybody may leave a link with the name that the unfinished file will have."""
+    target, other = tmp_path / "page.html", tmp_path / "other"
+    other.write_text("theirs")
+    (tmp_path / ".page.html.new").symlink_to(other)
+    with written(target) as file:
+        file.write(b"new")
+    assert (target.read_text(), other.read_text()) == ("new", "theirs")
+
+
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     """As is a device: /dev/null must not become a file."""
     target = tmp_path / "pipe"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,15 +26,19 @@ def written(target: Path) -> Iterator[BinaryIO]:
     """
     check_place(target)
     in_place = target.exists() and not target.is_file()
-    new = target if in_place else target.with_name(f".{target.name}.new")
-    flags = os.O_WRONLY if in_place else os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    new = ""
     try:
-        with os.fdopen(os.open(new, flags, 0o600), "wb" if in_place else "w+b") as file:
+        if in_place:
+            with target.open("wb") as file:
+                yield file
+            return
+        # Under a name that nobody can have taken before: the folder may be everybody's.
+        descriptor, new = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(descriptor, "w+b") as file:
             yield file
-        if not in_place:
-            new.replace(target)
+        Path(new).replace(target)
     except OSError as error:
         raise CommandError(f"host: {target} cannot be written: {error.strerror}") from error
     finally:
-        if not in_place:
-            new.unlink(missing_ok=True)
+        if new:
+            Path(new).unlink(missing_ok=True)

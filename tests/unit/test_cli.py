@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,30 @@ def test_status_is_1_where_the_guest_is_down(capsys: pytest.CaptureFixture[str])
     assert cli.main(["status", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["name"], found["state"], found["pid"]) == ("linuxkit", "stopped", None)
+
+
+@pytest.mark.parametrize(
+    "words", [["ps"], ["trace", "8080"], ["report"], ["dashboard"], ["shell"], ["logs"], ["ps", "--guest", "linuxkit"]]
+)
+def test_anothers_guest_is_said_to_be_theirs(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    door = machine / "run/linuxkit/control.sock"
+    door.parent.mkdir(parents=True)
+    door.touch()
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != door)
+    assert cli.main(words) == 1
+    assert f"guest linuxkit is {door.owner()}'s alone: run this as {door.owner()}" in capsys.readouterr().err
+
+
+def test_ones_own_guests_are_listed_beside_anothers(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine / "state/other").mkdir()
+    (machine / "state/other/guest.json").write_text("{}")
+    door = machine / "run/other/control.sock"
+    door.parent.mkdir(parents=True)
+    door.touch()
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != door)
+    assert common.entered(None) == ["linuxkit"]
 
 
 def test_status_is_1_where_there_is_no_guest(machine: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import daemon
 from ..guest import manage
 
 if TYPE_CHECKING:
@@ -105,3 +108,17 @@ def chosen(guest: str | None) -> list[str]:
         known = f"there are: {', '.join(names)}" if names else "none is defined: make up"
         raise CommandError(f"host: no guest {guest!r}; {known}")
     return [guest] if guest else names
+
+
+def entered(guest: str | None) -> list[str]:
+    """Those of `chosen` that this user may enter; raise CommandError where there are only others."""
+    names = chosen(guest)
+    found = [name for name in names if os.access(_door(name), os.W_OK) or not _door(name).exists()]
+    if names and not found:
+        owner = _door(names[0]).owner()
+        raise CommandError(f"host: guest {names[0]} is {owner}'s alone: run this as {owner}, or with sudo")
+    return found
+
+
+def _door(guest: str) -> Path:
+    return daemon.RUN / guest / "control.sock"

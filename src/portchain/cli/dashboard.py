@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 
-from .common import DEFAULT_GUEST, Command, CommandError, chosen
+from .common import DEFAULT_GUEST, Command, CommandError, entered
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from ..dashboard.guard import Guard  # noqa: PLC0415
 
     guest = options.guest or DEFAULT_GUEST
-    chosen(guest)
+    entered(guest)
     try:
         listener = live.bind(options.port)
     except OSError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import daemon
 from ..diagnostics import host, page
 from ..diagnostics.gather import Item, ProbeError, gather, read_stream
-from .common import DEFAULT_GUEST, Command, chosen
+from .common import DEFAULT_GUEST, Command, entered
 from .output import check_place, written
 
 _HOST_SECONDS = 60.0
@@ -27,7 +27,7 @@ _SILENCE_SECONDS = 30.0
 def run(options: argparse.Namespace) -> int:
     """Gather logs, configurations without secrets, sockets, rules, links and versions in one archive."""
     guest = options.guest or DEFAULT_GUEST
-    chosen(guest)
+    entered(guest)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"portchain-{guest}-{stamp}"
     target = Path(options.output or f"{name}.tar.gz")

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from .. import daemon, unix_http
-from .common import Command, CommandError, chosen, make_table, show, size
+from .common import Command, CommandError, entered, make_table, show, size
 
 _CONTROL_DEADLINE = 5.0
 
@@ -29,7 +29,7 @@ def shown(forward: dict[str, Any]) -> tuple[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     """The forwards."""
-    found = [forward for name in chosen(options.guest) for forward in forwards(name)]
+    found = [forward for name in entered(options.guest) for forward in forwards(name)]
     if not options.all:
         found = [one for one in found if one["origin"] != "system"]
     table = make_table("GUEST", "LISTEN", "TARGET", "OWNER", "STATE", "CONNECTIONS", "RECEIVED", "SENT")

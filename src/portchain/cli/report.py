@@ -9,7 +9,7 @@ from pathlib import Path
 from ..chain.look import Session
 from ..chain.read_guest import EvidenceError
 from ..chain.tracing import trace_machine
-from .common import DEFAULT_GUEST, Command, CommandError, chosen
+from .common import DEFAULT_GUEST, Command, CommandError, entered
 from .output import check_place, written
 
 
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     from ..chain.draw import page  # noqa: PLC0415
 
     guest = options.guest or DEFAULT_GUEST
-    chosen(guest)
+    entered(guest)
     target = Path(options.output or f"portchain-{guest}.html")
     check_place(target)
     try:

@@ -11,11 +11,12 @@ from typing import Any
 
 from .. import daemon
 from ..guest import manage
-from .common import DEFAULT_GUEST, Command, CommandError
+from .common import DEFAULT_GUEST, Command, CommandError, entered
 
 
 def ssh(guest: str, command: Sequence[str], **words: Any) -> subprocess.CompletedProcess[str]:
     """Run ``command`` in the guest, with the words of subprocess.run; raises CommandError where it does not run."""
+    entered(guest)
     state = manage.status(guest).state
     if state != "running":
         raise CommandError(f"guest {guest}: {state}; portchain up --guest {guest}")

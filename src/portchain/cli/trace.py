@@ -17,7 +17,7 @@ from ..chain.query import Query
 from ..chain.read_guest import EvidenceError
 from ..chain.trace import Trace
 from ..chain.tracing import trace_machine, trace_port
-from .common import DEFAULT_GUEST, Command, CommandError, chosen
+from .common import DEFAULT_GUEST, Command, CommandError, entered
 
 _DRAWN_BY = {"text": "terminal", "mermaid": "mermaid", "svg": "svg"}
 FORMATS = (*_DRAWN_BY, "json")
@@ -26,7 +26,7 @@ FORMATS = (*_DRAWN_BY, "json")
 def run(options: argparse.Namespace) -> int:
     """Walk the chain from a port of the host, hop by hop, and say what is broken."""
     guest = options.guest or DEFAULT_GUEST
-    chosen(guest)
+    entered(guest)
     if options.port and options.port.address:
         check_own(options.port.address)
     form = "json" if options.json else options.format

@@ -19,7 +19,7 @@ from .machines import big, seed
 
 def looking_at(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Have the command see this machine."""
-    monkeypatch.setattr(report, "chosen", lambda guest: [guest])
+    monkeypatch.setattr(report, "entered", lambda guest: [guest])
     monkeypatch.setattr(report, "Session", nullcontext)
     monkeypatch.setattr(report, "trace_machine", lambda _session: (machine, trace_all(machine)))
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Make the pictures in docs/ of a running guest: the report with the seed's six ports, then with sixty."""
+"""Make the pictures in docs/ of a running guest: report and dashboard with the seed's six ports, report with sixty."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import docker
 from browsing import FLAGS
 from docker.models.containers import Container
 from docker.models.networks import Network
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PORTCHAIN = Path(sys.executable).with_name("portchain")
@@ -28,6 +29,8 @@ CONTAINERS = {
 }
 SERVED = 8080
 WIDTH, MARGIN = 1280, 20
+COMMAND = "ls -l --color / /usr/sbin/nginx; grep --color title /usr/share/nginx/html/index.html\n"
+SETTLED = 500  # milliseconds
 PAUSED, DISCONNECTED, FILTERED = "cache", "mail", "search"
 
 
@@ -75,12 +78,44 @@ def photograph(browser: Browser, guest: str, name: str, *schemes: str) -> None:
             view.close()
 
 
+@contextmanager
+def dashboard(guest: str) -> Iterator[str]:
+    """The address of a running one."""
+    words = [PORTCHAIN, "dashboard", "--guest", guest, "--no-open", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        try:
+            yield json.loads(running.stdout.readline())["url"]
+        finally:
+            running.terminate()
+
+
+def photograph_dashboard(browser: Browser, guest: str, container: Container) -> None:
+    """Follow a paused container, and have a shell of it once it goes on."""
+    with dashboard(guest) as url:
+        view = browser.new_page(viewport={"width": WIDTH, "height": 1000}, color_scheme="dark")
+        view.goto(url)
+        expect(view.locator("#live-traffic tr.broken")).to_have_count(0)
+        container.pause()
+        expect(view.locator("#live-traffic tr.broken")).to_have_count(1)
+        view.screenshot(path=DOCS / "dashboard-dark.png")
+        container.unpause()
+        view.get_by_role("button", name=f"Shell of {container.name}", exact=True).click()
+        expect(view.get_by_role("log")).to_contain_text("#")
+        view.get_by_label("Terminal", exact=True).press_sequentially(COMMAND)
+        expect(view.get_by_role("log")).to_contain_text("portchain: the chain answered")
+        view.wait_for_timeout(SETTLED)
+        view.locator("dialog").screenshot(path=DOCS / "dashboard-shell.png")
+        view.close()
+
+
 def main(guest: str) -> None:
     """Make them."""
     engine = docker.DockerClient(base_url=f"unix:///run/portchain/{guest}/docker.sock", timeout=60)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         photograph(browser, guest, "seed", "light")
+        photograph_dashboard(browser, guest, engine.containers.get("nginx"))
         with sixty(engine, guest):
             photograph(browser, guest, "60", "light", "dark")
         browser.close()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from probing import Guest, answered, free_port
+from probing import Guest, answered, free_port, wait_for
 from testinfra.host import Host
 
 TIMEOUT = 30
@@ -39,13 +39,22 @@ def trace(guest_name: str) -> Trace:
 
 @pytest.fixture
 def verdict(trace: Trace) -> Callable[[int | str], str]:
-    """The code of the verdict on a port; ``whole`` where there is none."""
+    """The code of the verdict on a port; where there is none, ``whole``, or ``unknown`` with a hop that is not seen."""
 
     def code(asked: int | str) -> str:
-        found = trace(asked)["verdict"]
-        return str(found["code"]) if found else "whole"
+        found = trace(asked)
+        if found["verdict"]:
+            return str(found["verdict"]["code"])
+        seen = all(hop["state"] == "ok" for chain in found["chains"] for hop in chain["hops"])
+        return "whole" if seen else "unknown"
 
     return code
+
+
+@pytest.fixture
+def mended(verdict: Callable[[int | str], str]) -> Callable[[int | str], None]:
+    """Waits until a chain is whole again."""
+    return lambda asked: wait_for(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
 
 
 @pytest.fixture

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, as_root, free_port, wait_for
+from probing import Guest, answered, free_port, wait_for
 from testinfra.host import Host
 
 Served = Callable[..., tuple[Any, int]]
 Verdict = Callable[[int | str], str]
 Trace = Callable[..., dict[str, Any]]
 Changed = Callable[[str, str], Any]
+Mended = Callable[[int | str], None]
 
 
 def address_of(container: Any) -> str:
@@ -42,11 +42,6 @@ def fails(port: int) -> bool:
         return True
 
 
-def mended(verdict: Verdict, asked: int | str) -> None:
-    """Wait until the chain is whole again."""
-    wait_for(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
-
-
 def test_nothing_published(trace: Trace) -> None:
     found = trace(free_port())["verdict"]
     assert (found["code"], found["hop"]) == ("nothing-published", "forward")
@@ -60,7 +55,7 @@ def test_nothing_published_but_the_host_itself_answers(trace: Trace) -> None:
     assert f"(pid {os.getpid()})" in found["text"]
 
 
-def test_container_stopped(served: Served, trace: Trace, verdict: Verdict) -> None:
+def test_container_stopped(served: Served, trace: Trace, mended: Mended) -> None:
     container, port = served(name="stopped")
     container.stop(timeout=0)
     found = trace(port)["verdict"]
@@ -68,7 +63,7 @@ def test_container_stopped(served: Served, trace: Trace, verdict: Verdict) -> No
     assert "container stopped does not run: exited, exit code 137" in found["text"]
     assert found["remedy"].startswith("docker start stopped")
     container.start()
-    mended(verdict, port)
+    mended(port)
 
 
 def test_container_never_started(engine: Any, probe: Any, image: str, verdict: Verdict) -> None:
@@ -77,65 +72,13 @@ def test_container_never_started(engine: Any, probe: Any, image: str, verdict: V
     assert verdict(port) == "container-stopped"
 
 
-def test_container_paused(served: Served, trace: Trace, verdict: Verdict) -> None:
+def test_container_paused(served: Served, trace: Trace, mended: Mended) -> None:
     container, port = served()
     container.pause()
     found = trace(port)["verdict"]
     container.unpause()
     assert (found["code"], found["hop"]) == ("container-paused", "container")
-    mended(verdict, port)
-
-
-def test_host_port_held_by_another_process(engine: Any, probe: Any, image: str, trace: Trace, verdict: Verdict) -> None:
-    port = free_port()
-    container = engine.containers.create(image, ports={"7000/tcp": port}, name="late")
-    with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(docker.errors.APIError):
-            container.start()
-        found = trace(port)["verdict"]
-    assert (found["code"], found["hop"]) == ("host-port-taken", "host-socket")
-    assert f"(pid {os.getpid()})" in found["text"]
-    container.start()
-    mended(verdict, port)
-
-
-def test_policy_refusal(engine: Any, probe: Any, image: str, trace: Trace) -> None:
-    container = engine.containers.create(image, ports={"7000/tcp": 81}, name="low")
-    with pytest.raises(docker.errors.APIError, match="policy"):
-        container.start()
-    found = trace(81)["verdict"]
-    assert found["code"] == "policy-refused"
-    assert "host_forwarder_bind allows *:1024-65535" in found["text"]
-    assert "host_forwarder_bind" in found["remedy"]
-
-
-@contextmanager
-def down(guest_name: str, daemon: str) -> Iterator[None]:
-    """One of the guest's daemons on the host, down for a while."""
-    folder = f"/run/portchain/{guest_name}/sv/{daemon}"
-    as_root("sv", "-w", "20", "down", folder)
-    try:
-        yield
-    finally:
-        as_root("sv", "up", folder)
-
-
-def test_forwarder_down(served: Served, guest_name: str, trace: Trace, verdict: Verdict) -> None:
-    _, port = served(restart_policy={"Name": "always"})
-    with down(guest_name, "forwarder"):
-        found = trace(port)["verdict"]
-    assert (found["code"], found["hop"]) == ("forwarder-down", "forward")
-    assert found["remedy"] == f"portchain up --guest {guest_name}"
-    mended(verdict, port)
-
-
-def test_guest_down(served: Served, guest_name: str, trace: Trace, verdict: Verdict) -> None:
-    _, port = served(restart_policy={"Name": "always"})
-    with down(guest_name, "guest"):
-        found = trace(port)["verdict"]
-    assert found["code"] == "guest-down"
-    assert f"guest {guest_name} is " in found["text"]
-    mended(verdict, port)
+    mended(port)
 
 
 def test_guest_listener_missing(guest: Guest, trace: Trace) -> None:
@@ -153,14 +96,24 @@ def rule_for(host: Host, port: int) -> str:
     return next(line for line in rules if f"--dport {port} " in line).removeprefix("-A ")
 
 
-def test_dnat_missing(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_dnat_missing(served: Served, host: Host, changed: Changed, trace: Trace, mended: Mended) -> None:
     _, port = served()
     rule = rule_for(host, port)
     with changed(f"iptables -t nat -D {rule}", f"iptables -t nat -A {rule}"):
         found = trace(port)["verdict"]
         assert fails(port)
     assert (found["code"], found["hop"]) == ("dnat-missing", "nat")
-    mended(verdict, port)
+    mended(port)
+
+
+def test_masquerade_missing(served: Served, changed: Changed, trace: Trace, mended: Mended) -> None:
+    _, port = served()
+    rule = "POSTROUTING -o docker0 -m addrtype --src-type LOCAL -j MASQUERADE"
+    with changed(f"iptables -t nat -D {rule}", f"iptables -t nat -A {rule}"):
+        found = trace(port)["verdict"]
+        assert fails(port)
+    assert (found["code"], found["hop"]) == ("masquerade-missing", "nat")
+    mended(port)
 
 
 @pytest.mark.parametrize("target", ["RETURN", "ACCEPT", "DNAT --to-destination 172.17.0.250:7000"])
@@ -186,7 +139,7 @@ DROPS = {
 
 
 @pytest.mark.parametrize("drop", DROPS)
-def test_filter_drop(drop: str, served: Served, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_filter_drop(drop: str, served: Served, changed: Changed, trace: Trace, mended: Mended) -> None:
     container, port = served()
     where, text = DROPS[drop]
     rule = text.format(address=address_of(container), port=port)
@@ -196,10 +149,10 @@ def test_filter_drop(drop: str, served: Served, changed: Changed, trace: Trace, 
         assert fails(port)
     assert (found["code"], found["hop"]) == ("filter-drop", "filter")
     assert rule.split(" -j ")[0].split("--")[-1] in found["text"]
-    mended(verdict, port)
+    mended(port)
 
 
-def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trace: Trace, mended: Mended) -> None:
     _, port = served()
     table = "table inet own { chain out { type filter hook output priority 10; tcp dport 7000 drop; }; }"
     with changed(f"nft '{table}'", "nft delete table inet own"):
@@ -207,7 +160,7 @@ def test_filter_drop_by_a_native_nft_rule(served: Served, changed: Changed, trac
         assert fails(port)
     assert (found["code"], found["hop"]) == ("filter-drop", "filter")
     assert "inet own" in found["text"]
-    mended(verdict, port)
+    mended(port)
 
 
 @pytest.mark.parametrize("rule", ["INPUT -p tcp -m tcp --dport 7000", "OUTPUT -p tcp -m tcp --sport 7000"])
@@ -220,7 +173,7 @@ def test_filter_drop_in_the_container(rule: str, served: Served, host: Host, tra
     assert (found["code"], found["hop"]) == ("filter-drop", "container-socket")
 
 
-def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict: Verdict) -> None:
+def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict: Verdict, mended: Mended) -> None:
     container, port = served(name="alone")
     bridge = engine.networks.get("bridge")
     bridge.disconnect(container)
@@ -229,10 +182,10 @@ def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict
     assert (found["code"], found["hop"]) == ("network-disconnected", "bridge")
     assert "docker network connect" in found["remedy"]
     bridge.connect(container)
-    mended(verdict, port)
+    mended(port)
 
 
-def test_veth_down(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_veth_down(served: Served, host: Host, changed: Changed, trace: Trace, mended: Mended) -> None:
     container, port = served()
     pair = pair_of(container, host)
     with changed(f"ip link set {pair} down", f"ip link set {pair} up"):
@@ -240,7 +193,7 @@ def test_veth_down(served: Served, host: Host, changed: Changed, trace: Trace, v
         assert fails(port)
     assert (found["code"], found["hop"]) == ("veth-down", "veth")
     assert pair in found["text"]
-    mended(verdict, port)
+    mended(port)
 
 
 def test_veth_down_inside_the_container(served: Served, host: Host, trace: Trace) -> None:
@@ -251,17 +204,17 @@ def test_veth_down_inside_the_container(served: Served, host: Host, trace: Trace
     assert (found["code"], found["hop"]) == ("veth-down", "veth")
 
 
-def test_veth_detached(served: Served, host: Host, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_veth_detached(served: Served, host: Host, changed: Changed, trace: Trace, mended: Mended) -> None:
     container, port = served()
     pair = pair_of(container, host)
     with changed(f"ip link set {pair} nomaster", f"ip link set {pair} master docker0"):
         found = trace(port)["verdict"]
         assert fails(port)
     assert (found["code"], found["hop"]) == ("veth-detached", "veth")
-    mended(verdict, port)
+    mended(port)
 
 
-def test_bridge_down(served: Served, engine: Any, changed: Changed, trace: Trace, verdict: Verdict) -> None:
+def test_bridge_down(served: Served, engine: Any, changed: Changed, trace: Trace, mended: Mended) -> None:
     network = engine.networks.create("extra", driver="bridge")
     bridge = f"br-{network.id[:12]}"
     _, port = served(network="extra")
@@ -269,7 +222,7 @@ def test_bridge_down(served: Served, engine: Any, changed: Changed, trace: Trace
         found = trace(port)["verdict"]
         assert fails(port)
     assert (found["code"], found["hop"]) == ("bridge-down", "bridge")
-    mended(verdict, port)
+    mended(port)
 
 
 def test_nothing_listens_in_the_container(probe: Any, trace: Trace) -> None:
@@ -322,6 +275,37 @@ def test_ipv6_listened_on_and_not_led_on(served: Served, guest: Guest, trace: Tr
     guest.unexpose(f"[::1]:{port}")
     assert found["code"] == "ipv6-half"
     assert found["hop"] in ("guest-listener", "nat")
+
+
+@pytest.fixture
+def with_ipv6(engine: Any, probe: Any) -> str:
+    """The IPv6 address of a probe."""
+    pool = docker.types.IPAMPool(subnet="fd77::/64")
+    ipam = docker.types.IPAMConfig(pool_configs=[pool])
+    network = engine.networks.create("six", driver="bridge", enable_ipv6=True, ipam=ipam)
+    container = probe("tcp:[::]:7000", network=network.name)
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"]["six"]["GlobalIPv6Address"])
+
+
+@pytest.mark.parametrize("masquerade", [False, True])
+def test_ipv6_loopback_led_on(masquerade: bool, with_ipv6: str, guest: Guest, changed: Changed, trace: Trace) -> None:
+    """No rule gets an answer for ``::1``; the container itself, where the remedy leads, gives one."""
+    port, server = free_port(), f"[{with_ipv6}]:7000"
+    guest.expose(f"127.0.0.1:{port}", f"[::1]:{port}")
+    rules = [f"OUTPUT -p tcp -m tcp -d ::1 --dport {port} -j DNAT --to-destination {server}"]
+    rules += ["POSTROUTING -s ::1 -j MASQUERADE"] * masquerade
+    add, remove = (" && ".join(f"ip6tables -t nat {verb} {rule}" for rule in rules) for verb in ("-A", "-D"))
+    with changed(add, remove):
+        found = trace(port)["verdict"]
+        assert fails(port)
+    guest.unexpose(f"127.0.0.1:{port}")
+    assert (found["code"], found["hop"]) == ("ipv6-half", "nat")
+    assert found["remedy"] == f"lead the forward to {server} itself"
+    guest.expose(f"127.0.0.1:{port}", server)
+    answered(port)
+    assert trace(port)["verdict"] is None
+    guest.unexpose(f"127.0.0.1:{port}")
 
 
 def test_ipv6_only_server_behind_ipv4_rules(served: Served, probe: Any, verdict: Verdict, trace: Trace) -> None:

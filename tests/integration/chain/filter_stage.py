@@ -23,6 +23,7 @@ FIRST_SOURCE_PORT = 20_000
 NEIGHBOURS = {"one": 1, "two": 2}
 DEADLINE = 10.0
 IN_FLIGHT = 0.05
+_ANSWER = "answer\n"
 _MAC = "02:00:00:00:{:02x}:{:02x}"
 
 
@@ -80,7 +81,9 @@ class Ears:
         # With a socket there, nobody answers that a port is closed: an answer would count in rules.
         self._taking = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in PORTS]
         for one, port in zip(self._taking, PORTS, strict=True):
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             one.bind(("::", port))
+        self._unanswered: list[tuple[socket.socket, bytes, Any]] = []
 
     def heard(self) -> dict[int, list[Any]]:
         """By source port: source, destination and its port."""
@@ -98,8 +101,16 @@ class Ears:
         for one in self._taking:
             with contextlib.suppress(BlockingIOError):
                 while True:
-                    one.recv(16, socket.MSG_DONTWAIT)
+                    _, notes, _, sender = one.recvmsg(16, 256, socket.MSG_DONTWAIT)
+                    self._unanswered.append((one, notes[0][2], sender))
         return found
+
+    def answer(self) -> None:
+        """Answer each datagram that was heard, from where it was sent to."""
+        for one, place, sender in self._unanswered:
+            with contextlib.suppress(OSError):
+                one.sendmsg([b"y"], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, place)], 0, sender)
+        self._unanswered = []
 
 
 def send(probe: Probe, source_port: int) -> socket.socket:
@@ -117,7 +128,7 @@ def send(probe: Probe, source_port: int) -> socket.socket:
 
 
 def neighbour(name: str) -> None:
-    """A neighbour: sends what standard input tells, and tells what it heard."""
+    """A neighbour: sends what standard input tells, and tells what it heard; or answers it."""
     print("here", flush=True)
     sys.stdin.readline()
     number = NEIGHBOURS[name]
@@ -130,6 +141,10 @@ def neighbour(name: str) -> None:
     ears = Ears()
     print("ready", flush=True)
     for line in sys.stdin:
+        if line == _ANSWER:
+            ears.answer()
+            print("answered", flush=True)
+            continue
         open_ones = [send(Probe(*fields), port) for fields, port in json.loads(line)]
         time.sleep(IN_FLIGHT)
         for one in open_ones:
@@ -155,6 +170,7 @@ class Stage:
             self._tell(name, "")
             self._answer(name)
         self._ears = Ears()
+        self._kept: dict[int, socket.socket] = {}
         self._ports = itertools.count(FIRST_SOURCE_PORT)
 
     def _tell(self, name: str, line: str) -> None:
@@ -171,7 +187,10 @@ class Stage:
         return pipe.readline()
 
     def play(self, case: Case) -> dict[str, Any]:
-        """What became of each probe, and the rules with their counters after the datagrams."""
+        """What became of each probe, and the rules with their counters after the datagrams.
+
+        ``answered`` are the numbers of the guest's own datagrams to whose socket the neighbours' answer came.
+        """
         self._load(case["rules"])
         probes = [Probe(*fields) for fields in case["probes"]]
         outcomes: dict[int, Any] = {}
@@ -182,8 +201,23 @@ class Stage:
             "ip6tables": run("ip6tables-save -c"),
             "nft": run("nft --json list ruleset") if "nft" in case["rules"] else "",
         }
+        answered = self._answered()
         outcomes.update(self._send(probes, [n for n in range(len(probes)) if n not in datagrams]))
-        return {**told, "outcomes": [outcomes.get(n) for n in range(len(probes))]}
+        self._close()
+        return {**told, "outcomes": [outcomes.get(n) for n in range(len(probes))], "answered": answered}
+
+    def _answered(self) -> list[int]:
+        for name in self._neighbours:
+            self._tell(name, _ANSWER.strip())
+            self._answer(name)
+        time.sleep(IN_FLIGHT)
+        found = [number for number, one in self._kept.items() if select.select([one], [], [], 0)[0]]
+        self._close()
+        return found
+
+    def _close(self) -> None:
+        for one in self._kept.values():
+            one.close()
 
     def _load(self, rules: dict[str, str]) -> None:
         run("nft flush ruleset")
@@ -196,7 +230,7 @@ class Stage:
     def _send(self, probes: list[Probe], numbers: list[int]) -> Iterator[tuple[int, Any]]:
         """Of each probe that arrived: its number, where, source, destination and its port."""
         ports = dict(zip(self._ports, numbers, strict=False))
-        own = [send(probes[number], port) for port, number in ports.items() if probes[number].at == "guest"]
+        self._kept = {n: send(probes[n], port) for port, n in ports.items() if probes[n].at == "guest"}
         for name in self._neighbours:
             theirs = [(probes[number], port) for port, number in ports.items() if probes[number].at == name]
             self._tell(name, json.dumps(theirs))
@@ -207,8 +241,6 @@ class Stage:
             self._tell(name, "[]")
             heard.append((name, json.loads(self._answer(name))))
         heard.append(("guest", self._ears.heard()))
-        for one in own:
-            one.close()
         for name, packets in heard:
             for port, what in packets.items():
                 if int(port) in ports:

@@ -32,6 +32,7 @@ SPACE = Space(
     )
 )
 WHERE = {"10.1.0.2": "one", "10.2.0.2": "two", "fd01::2": "one", "fd02::2": "two"}
+ANSWERED = ("10.1.0.1", "10.2.0.1", "fd01::1", "fd02::1")
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root"),
@@ -58,11 +59,7 @@ def simulated(rules: RuleSet, probe: filter_stage.Probe) -> walk.Passage:
     packet = Packet(probe.protocol, probe.source, probe.destination, probe.port)
     if probe.at == "guest":
         return walk.send(rules, packet, SPACE)
-    return walk.arrive(rules, Packet(*packet_fields(packet), inward=f"{probe.at}0"), SPACE)
-
-
-def packet_fields(packet: Packet) -> tuple[str, str, str, int]:
-    return packet.protocol, packet.source, packet.destination, packet.port
+    return walk.arrive(rules, packet.enters(f"{probe.at}0"), SPACE)
 
 
 def outcome(passage: walk.Passage) -> list[Any] | None:
@@ -84,6 +81,27 @@ def test_packets_go_where_the_kernel_sends_them(played: dict[Any, Any], case: tu
             assert outcome(passage) == real, (probe, passage)
         elif real:
             assert passage.end == "accept", (probe, passage)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_answers_come_back_where_the_kernel_lets_them(played: dict[Any, Any], case: tuple[int, int]) -> None:
+    told, rules = played[case], parsed(played[case])
+    for number, fields in enumerate(rulesets.case(*case)["probes"]):
+        probe = filter_stage.Probe(*fields)
+        sent = simulated(rules, probe)
+        asked = probe.at == "guest" and probe.protocol == "udp" and told["outcomes"][number]
+        # An address of the loopback is none that a neighbour could answer to, nor is an answer taken for ``::1``.
+        if (
+            asked
+            and probe.source != "::1"
+            and not sent.unsure
+            and sent.packet.destination in WHERE
+            and sent.packet.source in ANSWERED
+        ):
+            passage = walk.answer(rules, sent, SPACE)
+            here = passage.end == "accept" and passage.translation is None
+            if not passage.unsure or not here:
+                assert (number in told["answered"]) == here, (probe, passage)
 
 
 def test_most_packets_are_sure(played: dict[Any, Any]) -> None:

@@ -60,14 +60,14 @@ def container_socket(way: Way) -> Finding | None:
     found, goal = way.container, way.goal
     if found is None or found.space is None:
         return unknown("container-socket", "container", goal.place, "the container was not looked into")
-    arrived = walk.arrive(found.space.rules, replace(way.here, inward=_inward(found, goal.address)), found.space)
+    arrived = walk.arrive(found.space.rules, way.here.enters(_inward(found, goal.address)), found.space)
     at = Endpoint(goal.protocol, arrived.packet.destination, arrived.packet.port)
     sockets = found.space.listening(at)
     seen = listening("container-socket", "container", at, sockets, protocol=at.protocol)
     answered = walk.send(found.space.rules, _answer(way, at), found.space)
     for passage, what in ((arrived, at.place), (answered, f"the answers from {at.place}")):
         for rule in passage.unsure:
-            way.note(f"container {found.name}: whether this rule matches could not be told: {rule.text}")
+            way.note(f"container {found.name}: whether this rule matches, or what it does, cannot be told: {rule.text}")
         if passage.end != "accept":
             rule_text = passage.by.text if passage.by and passage.by.text else "a policy"
             text = f"the packet filter in container {found.name} {passage.end}s {what}: {rule_text}"

@@ -37,7 +37,7 @@ def _listening(way: Way, at: Endpoint) -> Finding:
     """What listens at an address of the guest's own; where that is a server, it is the end of the chain."""
     sockets = way.space.listening(at)
     seen = listening("guest-listener", "guest", at, sockets, target=at.place)
-    if way.passage and way.passage.translation:
+    if way.passage and (way.passage.translation or way.passage.unsure_of("dnat", "redirect")):
         return seen
     if way.forward.origin == "container" or _is_engines(sockets):
         return _untranslated(way, seen, sockets)
@@ -93,6 +93,9 @@ def nat(way: Way) -> Finding | None:
         return None
     if passage.translation is None:
         led_on = way.local or passage.end != "accept" or not way.space.has_address(way.here.destination)
+        if not led_on and (rule := passage.unsure_of("dnat", "redirect")):
+            way.arrived = True
+            return unknown("nat", "guest", way.goal.place, f"where it leads cannot be told: {rule.text}", to="")
         return None if led_on else _no_rule(way)
     rule, before, way.packet = passage.translation, way.goal, passage.packet
     tracked = _tracked(way, before)
@@ -122,8 +125,8 @@ def _from_loopback(way: Way, before: Endpoint, passage: Passage, seen: Finding) 
     if before.address == LOOPBACK[6]:
         text = f"a rule takes {before.place} to {way.goal.place}, but what comes from ::1 gets no answer from there"
         return broken(seen, "ipv6-half", text, f"lead the forward to {way.goal.place} itself")
-    met = (*(step.rule for step in passage.steps), *passage.unsure)
-    if any(rule.target.kind in ("masquerade", "snat") for rule in met):
+    hides = any(step.rule.target.kind in ("masquerade", "snat") for step in passage.steps)
+    if hides or passage.unsure_of("masquerade", "snat"):
         return None
     text = f"no nat rule masquerades what leaves for {way.goal.place}: it comes from {before.address}, so it is dropped"
     return broken(seen, "masquerade-missing", text, "portchain engine restart")
@@ -175,33 +178,22 @@ def packet_filter(way: Way) -> Finding | None:
         f"no rule drops it; {len(steps)} met" if steps else "no rule meets it",
         met=[_facts(rule) for rule in steps],
     )
-    for rule in passage.unsure:
-        way.note(f"guest: whether this rule matches could not be told, it was taken not to: {rule.text}")
+    _note(way, passage)
     if passage.end != "accept":
         return _dropped(seen, passage.by, passage.end, f"{way.goal.place}")
     if way.local:
         way.arrived = True
         return seen
-    answer = walk.arrive(way.space.rules, _answer(way), way.space)
+    answer = walk.answer(way.space.rules, passage, way.space)
+    _note(way, answer)
     if answer.end != "accept":
         return _dropped(seen, answer.by, answer.end, f"the answers from {way.goal.place}")
     return seen
 
 
-def _answer(way: Way) -> Packet:
-    packet = way.here
-    route = way.space.route(packet.destination)
-    own = route.source if route and route.source else packet.source
-    return Packet(
-        packet.protocol,
-        packet.destination,
-        own,
-        packet.source_port,
-        source_port=packet.port,
-        inward=route.device if route else "",
-        state="ESTABLISHED",
-        translated=True,
-    )
+def _note(way: Way, passage: Passage) -> None:
+    for rule in passage.unsure:
+        way.note(f"guest: whether this rule matches, or what it does, cannot be told: {rule.text}")
 
 
 def _dropped(seen: Finding, by: Rule | None, end: str, what: str) -> Finding:

@@ -51,6 +51,8 @@ def read(packet: Packet, which: str) -> int | None:
 
 
 def _with(packet: Packet, which: str, bits: int | None, mask: int) -> Packet:
+    if which != "mark" and packet.state in ("INVALID", "UNTRACKED"):  # there is no connection
+        return packet
     before = read(packet, which)
     value = bits if bits is None or mask == _ALL else None if before is None else before & ~mask ^ bits
     return replace(packet, mark=value) if which == "mark" else replace(packet, connection_mark=value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from .model import Match, Matches, Packet
 
@@ -106,8 +105,7 @@ def original(test: Matches) -> Matches:
     def before(packet: Packet, local: Local) -> bool | None:
         if packet.state != "NEW":
             return None
-        address, port = packet.original or (packet.destination, packet.port)
-        return test(replace(packet, destination=address, port=port), local)
+        return test(packet.original or packet, local)
 
     return before
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 # Chains of kind nat are walked at one place of a hook; their own priorities order them there.
-_PLACES = {"prerouting": -100, "input": 100, "forward": 0, "output": -100, "postrouting": 100}
+PLACES = {"prerouting": -100, "input": 100, "forward": 0, "output": -100, "postrouting": 100}
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Packet:
     """A packet at one place of its way. ``inward`` and ``outward`` are interfaces' names, empty where it has none.
 
     ``protocol`` is tcp or udp; addresses are numeric, both of one family; ``state`` is conntrack's: NEW, ESTABLISHED,
-    or UNTRACKED. Marks are None where they cannot be known. ``original`` is where it went before it was translated.
+    or UNTRACKED. Marks are None where they cannot be known. ``original`` is the packet before it was translated.
     """
 
     protocol: str
@@ -29,7 +29,11 @@ class Packet:
     translated: bool = False
     mark: int | None = 0
     connection_mark: int | None = None
-    original: tuple[str, int] | None = None
+    original: Packet | None = None
+
+    def enters(self, inward: str) -> Packet:
+        """The same as another namespace gets it, where nothing is known of it yet."""
+        return Packet(self.protocol, self.source, self.destination, self.port, self.source_port, inward)
 
     def tracked_mark(self) -> int | None:
         """The mark of its connection, which a new one has not got."""
@@ -121,7 +125,7 @@ class RuleSet:
     def bases(self, family: str, hook: str) -> list[Chain]:
         """The base chains that a packet of ``family`` meets at a hook, in the order in which it meets them."""
         met = [c for c in self.chains if c.hook == hook and c.table.partition(" ")[0] in (family, "inet")]
-        return sorted(met, key=lambda c: (_PLACES[hook] if c.kind == "nat" else c.priority, c.priority))
+        return sorted(met, key=lambda c: (PLACES[hook] if c.kind == "nat" else c.priority, c.priority))
 
     def joined(self, other: RuleSet) -> RuleSet:
         """Both."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
-from .model import Chain, Packet, Rule, RuleSet, Target
+from .model import PLACES, Chain, Changes, Packet, Rule, RuleSet, Target
 
 # Rules by identity.
 Guessed = frozenset[int]
@@ -70,6 +70,10 @@ class Passage:
     translation: Rule | None = None
     unsure: tuple[Rule, ...] = ()
 
+    def unsure_of(self, *kinds: str) -> Rule | None:
+        """The first unsure rule whose target is of one of these kinds, or may lead to such a one."""
+        return next((one for one in self.unsure if one.target.kind in (*kinds, "jump", "goto", "unknown")), None)
+
     def then(self, other: Passage) -> Passage:
         """One after the other."""
         return replace(
@@ -95,6 +99,26 @@ class _Walk:
         self.unsure: list[Rule] = []
         self.translation: Rule | None = None
         self.hidden = False
+
+    def through(self, back: Changes | None = None) -> Passage:
+        """Through all base chains; ``back`` undoes translations in their midst."""
+        packet, tracks = self.packet, self._hook in ("prerouting", "output")
+        for chain in self._rules.bases(packet.family, self._hook):
+            if back and chain.kind != "nat" and chain.priority > PLACES[self._hook]:
+                self.packet, back = back(self.packet), None
+            if chain.kind == "nat" and (self.packet.state != "NEW" or self.translation or self.hidden):
+                continue
+            # What comes before conntrack sees no state, but of what came over `lo` and was tracked on its way out.
+            early = tracks and chain.priority < _CONNTRACK and packet.inward != "lo"
+            if early := early and self.packet.state == packet.state:
+                self.packet = replace(self.packet, state="INVALID")
+            end, by = self.base(chain)
+            if early and self.packet.state == "INVALID":
+                self.packet = replace(self.packet, state=packet.state)
+            if end != "accept":
+                return self.passage(end, by)
+        self.packet = back(self.packet) if back else self.packet
+        return self.passage("accept", None)
 
     def base(self, chain: Chain) -> tuple[str, Rule | None]:
         """The outcome of a base chain and the rule that gave it."""
@@ -144,7 +168,8 @@ class _Walk:
             self._translate(rule)
         elif kind in ("snat", "masquerade"):
             own = target.address or self._own(self.packet.destination)
-            self.packet = replace(self.packet, source=own or self.packet.source)
+            first = self.packet.original or self.packet
+            self.packet = replace(self.packet, source=own or self.packet.source, original=first)
             self.hidden = True
         return _ENDS.get(kind, kind), rule
 
@@ -163,8 +188,7 @@ class _Walk:
         moved = replace(packet, destination=target.address or redirected, port=_port(target, packet.port))
         # Conntrack's flag is for what really changed.
         if moved != packet:
-            first = packet.original or (packet.destination, packet.port)
-            moved = replace(moved, translated=True, original=first)
+            moved = replace(moved, translated=True, original=packet.original or packet)
         self.packet = moved
         self.translation = rule
 
@@ -182,21 +206,7 @@ def _port(target: Target, port: int) -> int:
 
 def hook(rules: RuleSet, packet: Packet, name: str, routing: Routing, guessed: Guessed = frozenset()) -> Passage:
     """Through all base chains of one hook, in the order of their priorities."""
-    walk = _Walk(rules, packet, name, routing, guessed)
-    tracks = name in ("prerouting", "output")
-    for chain in rules.bases(packet.family, name):
-        if chain.kind == "nat" and (walk.packet.state != "NEW" or walk.translation or walk.hidden):
-            continue
-        # What comes before conntrack sees no state, but of what came over `lo` and was tracked on its way out.
-        early = tracks and chain.priority < _CONNTRACK and packet.inward != "lo" and walk.packet.state == packet.state
-        if early:
-            walk.packet = replace(walk.packet, state="INVALID")
-        end, by = walk.base(chain)
-        if early and walk.packet.state == "INVALID":
-            walk.packet = replace(walk.packet, state=packet.state)
-        if end != "accept":
-            return walk.passage(end, by)
-    return walk.passage("accept", None)
+    return _Walk(rules, packet, name, routing, guessed).through()
 
 
 def _through(rules: RuleSet, packet: Packet, names: Iterable[str], routing: Routing, guessed: Guessed) -> Passage:
@@ -268,6 +278,40 @@ def _arrive(rules: RuleSet, packet: Packet, routing: Routing, guessed: Guessed) 
         return first.then(hook(rules, first.packet, "input", routing, guessed))
     onward = _outward(first.packet, routing)
     return first.then(_through(rules, onward, ("forward", "postrouting"), routing, guessed))
+
+
+def answer(rules: RuleSet, sent: Passage, routing: Routing) -> Passage:
+    """The way back in of the answer to a packet that was made here and ``sent`` to somewhere else."""
+    end = sent.packet
+    first = end.original or end
+    comes = Packet(
+        end.protocol,
+        end.destination,
+        end.source,
+        end.source_port,
+        end.port,
+        end.outward,
+        state="ESTABLISHED",
+        translated=end.translated,
+        connection_mark=end.connection_mark,
+    )
+    if end.state == "UNTRACKED":  # to conntrack it is the first, and TCP does not begin with an answer
+        state = "INVALID" if end.protocol == "tcp" else "NEW"
+        return arrive(rules, replace(comes, state=state, connection_mark=None), routing)
+
+    def to(seen: Packet) -> Packet:
+        return replace(seen, destination=first.source)
+
+    def of(seen: Packet) -> Packet:
+        return replace(seen, source=first.destination, source_port=first.port)
+
+    def take(guessed: Guessed) -> Passage:
+        passage = _Walk(rules, comes, "prerouting", routing, guessed).through(to)
+        if passage.end != "accept":
+            return passage
+        return passage.then(_Walk(rules, passage.packet, "input", routing, guessed).through(of))
+
+    return _in_doubt(take)
 
 
 @dataclass(frozen=True)

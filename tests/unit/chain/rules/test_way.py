@@ -89,6 +89,50 @@ def test_after_a_translation_it_is_known_where_the_connection_went_to() -> None:
     assert sent("-A OUTPUT -m conntrack --ctorigdst 127.0.0.1 --ctorigdstport 80 -j DROP").end == "drop"
 
 
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("-A INPUT -d 127.0.0.0/8 ! -i lo -j DROP", "drop"),
+        ("-A INPUT -d 10.0.0.1/32 -j DROP", "accept"),
+        ("-A INPUT -s 10.0.0.2/32 -i one0 -p tcp -m tcp --sport 81 -j DROP", "drop"),
+        ("-A INPUT -m conntrack --ctstate NEW -j DROP", "accept"),
+        ("-A INPUT -m conntrack --ctstate DNAT -j DROP", "drop"),
+        ("-A INPUT -m connmark --mark 0x7 -j DROP", "drop"),
+        ("-A INPUT -p tcp -m tcp --tcp-flags SYN,ACK SYN -j DROP", "accept"),
+        ("-A INPUT -m limit --limit 1/sec -j DROP", "accept"),
+    ],
+)
+def test_an_answer_is_for_who_asked_before_anything_was_translated(line: str, end: str) -> None:
+    marked = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j CONNMARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"
+    hidden = NAT.format("10.0.0.2:81", "-A POSTROUTING -o one0 -j MASQUERADE\n")
+    filters = f"*filter\n:INPUT ACCEPT [0:0]\n{line}\nCOMMIT\n"
+    rules = iptables.parse(marked + hidden + filters)
+    assert walk.answer(rules, walk.send(rules, PACKET, SPACE), SPACE).end == end
+
+
+@pytest.mark.parametrize(
+    ("protocol", "line"),
+    [
+        ("tcp", "-m conntrack --ctstate INVALID -j DROP"),
+        ("udp", "-m conntrack --ctstate NEW -j DROP"),
+        ("udp", "-m connmark ! --mark 0x7 -j DROP"),
+    ],
+)
+def test_an_answer_to_what_was_not_tracked_is_the_first_that_conntrack_sees(protocol: str, line: str) -> None:
+    raw = "*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j CT --notrack\nCOMMIT\n"
+    mangle = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j CONNMARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"
+    rules = iptables.parse(f"{raw}{mangle}*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {line}\nCOMMIT\n")
+    sent = walk.send(rules, Packet(protocol, "10.0.0.1", "10.0.0.2", 80), SPACE)
+    assert walk.answer(rules, sent, SPACE).end == "drop"
+
+
+def test_after_all_of_hook_input_an_answer_comes_from_where_it_was_sent_to() -> None:
+    late = Rule("inet own", "late", "drop", (Match("80", lambda packet, _: packet.source_port == 80),), Target("drop"))
+    nat = iptables.parse(NAT.format("10.0.0.2:81", ""))
+    rules = nat.joined(RuleSet((Chain("inet own", "late", (late,), "input", 150),)))
+    assert walk.answer(rules, walk.send(rules, PACKET, SPACE), SPACE).end == "drop"
+
+
 LIMIT = "-A OUTPUT -m limit --limit 1/sec"
 
 
@@ -132,10 +176,11 @@ def test_many_doubts_take_no_time() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_chains_without_end_are_given_up() -> None:
+def test_chains_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "_MOST_RULES", 20_000)
     chains = "".join(f":C{number} - [0:0]\n" for number in range(40))
     jumps = "".join(f"-A C{number} -j C{number + 1}\n" * 3 for number in range(39))
     rules = iptables.parse(f"*filter\n:OUTPUT DROP [0:0]\n{chains}-A OUTPUT -j C0\n{jumps}COMMIT\n")
-    began = time.monotonic()
+    began = time.process_time()
     assert walk.send(rules, PACKET, SPACE).end == "accept"
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 1

@@ -117,7 +117,7 @@ def read_labels(found: Mapping[str, str] | None) -> list[Published]:
         return []
     try:
         return [_read_row(row) for row in json.loads(text)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return []
 
 

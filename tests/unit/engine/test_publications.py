@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portchain.engine.publications import DESKTOP, LABEL, Published, in_turn, labels, plan, read_labels
@@ -79,6 +79,7 @@ def test_labels_keep_everything(wanted: list[Published]) -> None:
     assert read_labels(labels(planned)) == planned
 
 
+@example("[[0,0,0,0,0]]")
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(str))
 def test_a_label_of_anyone_elses_is_nothing(text: str) -> None:
     assert all(isinstance(one, Published) for one in read_labels({LABEL: text}))

@@ -16,6 +16,7 @@ import pytest
 
 from portchain.chain.model import Route, Space
 from portchain.chain.rules import iptables, nft, walk
+from portchain.chain.rules.hook import Passage
 from portchain.chain.rules.model import Packet, RuleSet
 
 from . import filter_stage, rulesets
@@ -55,14 +56,14 @@ def parsed(told: dict[str, Any]) -> RuleSet:
     return rules.joined(nft.parse(told["nft"], rules.tables)) if told["nft"] else rules
 
 
-def simulated(rules: RuleSet, probe: filter_stage.Probe) -> walk.Passage:
+def simulated(rules: RuleSet, probe: filter_stage.Probe) -> Passage:
     packet = Packet(probe.protocol, probe.source, probe.destination, probe.port)
     if probe.at == "guest":
         return walk.send(rules, packet, SPACE)
     return walk.arrive(rules, packet.enters(f"{probe.at}0"), SPACE)
 
 
-def outcome(passage: walk.Passage) -> list[Any] | None:
+def outcome(passage: Passage) -> list[Any] | None:
     """As the stage tells it; no kernel takes ``::1`` from a wire, whatever its rules."""
     end = passage.packet
     if passage.end != "accept" or (end.source == "::1" and end.destination in WHERE):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from ...mapping.forward import Endpoint
 from ..model import Container, Listener
 from ..rules import walk
+from ..rules.hook import Passage
 from ..rules.model import Packet, Rule
-from ..rules.walk import Passage
 from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unknown
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...mapping.forward import Endpoint
 from ..model import Container, Guest, HostForward, Link, Listener, Machine, Network, Space, names
+from ..rules.hook import Passage
 from ..rules.model import Packet
-from ..rules.walk import Passage
 from ..trace import Hop, Verdict
 
 # Where a forwarded connection comes from in the guest, by family.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from portchain.chain.model import Route, Space
-from portchain.chain.rules import iptables, walk
+from portchain.chain.rules import iptables
+from portchain.chain.rules.hook import Hook
 from portchain.chain.rules.model import Packet
 
 HEAD = "*{}\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
@@ -18,7 +19,7 @@ def met(rule: str, *, table: str = "filter", **words: object) -> str:
     packet = Packet(**{**fields, **words})
     rules = iptables.parse(f"{HEAD.format(table)}[1:60] -A OUTPUT {rule}\nCOMMIT\n", packet.family)
     assert rules.unknown == ()
-    return walk.hook(rules, packet, "output", OWN).end
+    return Hook(rules, packet, "output", OWN).through().end
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_ipv6() -> None:
 def test_translations(target: str, family: str, leads_to: tuple[str, int]) -> None:
     rules = iptables.parse(f"{HEAD.format('nat')}-A OUTPUT -p tcp -j {target}\nCOMMIT\n", family)
     own = "::1" if family == "ip6" else "127.0.0.1"
-    found = walk.hook(rules, Packet("tcp", own, own, 8080), "output", OWN)
+    found = Hook(rules, Packet("tcp", own, own, 8080), "output", OWN).through()
     assert (found.packet.destination, found.packet.port) == leads_to
     assert found.translation
 
@@ -120,7 +121,7 @@ COMMIT
 
 @pytest.mark.parametrize(("port", "end"), [(1, "accept"), (2, "drop"), (3, "accept"), (4, "drop")])
 def test_jump_goto_return_policy_and_a_chain_that_jumps_to_itself(port: int, end: str) -> None:
-    found = walk.hook(iptables.parse(CHAINS), Packet("tcp", "10.0.0.1", "10.0.0.2", port), "output", Space())
+    found = Hook(iptables.parse(CHAINS), Packet("tcp", "10.0.0.1", "10.0.0.2", port), "output", Space()).through()
     assert found.end == end
     if end == "drop":
         assert found.by
@@ -142,7 +143,7 @@ def test_jump_goto_return_policy_and_a_chain_that_jumps_to_itself(port: int, end
 def test_what_cannot_be_known_is_unsure(line: str) -> None:
     rules = iptables.parse(f"{HEAD.format('filter')}{line}\nCOMMIT\n")
     packet = Packet("tcp", "127.0.0.1", "172.17.0.2", 80, state="ESTABLISHED")
-    assert [one.text for one in walk.hook(rules, packet, "output", OWN).unsure] == [line]
+    assert [one.text for one in Hook(rules, packet, "output", OWN).through().unsure] == [line]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_what_cannot_be_known_is_unsure(line: str) -> None:
 )
 def test_what_changes_nothing_is_no_matter_of_doubt(line: str) -> None:
     rules = iptables.parse(f"{HEAD.format('mangle')}-A OUTPUT {line}\nCOMMIT\n")
-    assert walk.hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).unsure == ()
+    assert Hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).through().unsure == ()
 
 
 MARKS = """\
@@ -181,7 +182,7 @@ COMMIT
 )
 def test_marks(targets: tuple[str, ...], mark: int, connection_mark: int | None) -> None:
     rules = iptables.parse(MARKS.format("\n".join(f"-A OUTPUT -j {one}" for one in targets)))
-    packet = walk.hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).packet
+    packet = Hook(rules, Packet("tcp", "127.0.0.1", "172.17.0.2", 80), "output", OWN).through().packet
     assert (packet.mark, packet.connection_mark) == (mark, connection_mark)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from portchain.chain.model import Route, Space
 from portchain.chain.rules import nft, nft_values, walk
+from portchain.chain.rules.hook import Hook, Passage
 from portchain.chain.rules.model import Packet, RuleSet
 
 LISTING = (Path(__file__).parent / "ruleset.json").read_text()
@@ -16,10 +17,10 @@ RULES = nft.parse(LISTING, ("ip nat", "ip filter", "ip raw"))
 OWN = Space(routes=(Route("127.0.0.0/8", "lo", "local"),))
 
 
-def passage(port: int, **words: object) -> walk.Passage:
+def passage(port: int, **words: object) -> Passage:
     """A packet's way through hook output."""
     fields = {"source": "172.17.0.1", "destination": "172.17.0.2", "outward": "docker0", "protocol": "tcp", **words}
-    return walk.hook(RULES, Packet(port=port, **fields), "output", OWN)
+    return Hook(RULES, Packet(port=port, **fields), "output", OWN).through()
 
 
 def test_tables_of_iptables_are_left_to_iptables_save() -> None:
@@ -71,7 +72,7 @@ def test_a_jump_from_a_map_of_two_keys() -> None:
     without = json.loads(LISTING)
     rows = [one for one in without["nftables"] if one.get("rule", {}).get("handle") != 9]
     rules = nft.parse(json.dumps({"nftables": rows}))
-    found = walk.hook(rules, Packet("tcp", "10.0.0.1", "1.1.1.1", 80), "output", Space())
+    found = Hook(rules, Packet("tcp", "10.0.0.1", "1.1.1.1", 80), "output", Space()).through()
     assert found.packet.destination == "172.17.0.9"
     assert found.translation
     assert (found.translation.packets, found.translation.bytes) == (3, 5)
@@ -122,7 +123,7 @@ def table(*rules: object, maps: tuple[dict[str, object], ...] = (), kind: str = 
     return nft.parse(told(*rules, maps=maps, kind=kind))
 
 
-def walked(rules: RuleSet, **words: object) -> walk.Passage:
+def walked(rules: RuleSet, **words: object) -> Passage:
     """A packet to 10.0.0.2:80, sent."""
     fields = {"protocol": "tcp", "source": "127.0.0.1", "destination": "10.0.0.2", "port": 80, **words}
     return walk.send(rules, Packet(**fields), OWN)

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from portchain.chain.model import Route, Space
-from portchain.chain.rules import iptables, walk
+from portchain.chain.rules import hook, iptables, walk
+from portchain.chain.rules.hook import Passage
 from portchain.chain.rules.model import Chain, Match, Packet, Rule, RuleSet, Target
 
 SPACE = Space(
@@ -21,7 +22,7 @@ PACKET = Packet("tcp", "127.0.0.1", "127.0.0.1", 80)
 NAT = "*nat\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A OUTPUT -p tcp -j DNAT --to-destination {}\n{}COMMIT\n"
 
 
-def sent(*lines: str, nat: str = NAT.format("10.0.0.2:81", "")) -> walk.Passage:
+def sent(*lines: str, nat: str = NAT.format("10.0.0.2:81", "")) -> Passage:
     """Of a packet that is translated, through a table filter with more lines."""
     chains = ":INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
     return walk.send(iptables.parse("\n".join((f"{nat}*filter\n{chains}", *lines, "COMMIT"))), PACKET, SPACE)
@@ -171,13 +172,13 @@ def test_where_a_translation_leads_by_chance_nothing_more_is_said() -> None:
 
 def test_many_doubts_take_no_time() -> None:
     many = [f"-A OUTPUT -m limit --limit {number}/sec -j MARK --set-xmark 0x2/0x2" for number in range(1, 400)]
-    began = time.monotonic()
+    began = time.process_time()
     assert sent(*many, "-A OUTPUT -j DROP").end == "accept"
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_chains_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "_MOST_RULES", 20_000)
+    monkeypatch.setattr(hook, "_MOST_RULES", 20_000)
     chains = "".join(f":C{number} - [0:0]\n" for number in range(40))
     jumps = "".join(f"-A C{number} -j C{number + 1}\n" * 3 for number in range(39))
     rules = iptables.parse(f"*filter\n:OUTPUT DROP [0:0]\n{chains}-A OUTPUT -j C0\n{jumps}COMMIT\n")

@@ -113,10 +113,10 @@ def _rules(blank: Rule, statements: Sequence[Told], sets: nft_values.Sets) -> It
             words.append(_shown(kind, inner))
         elif kind in _ENDING or (kind == "xt" and inner["type"] == "target"):
             words.append(_shown(kind, inner))
-            ended = True
             yield from (made(target, more) for more, target in _targets(kind, inner, sets))
             if kind == "vmap":
                 found.append(_continued(inner, sets))
+            changes, ended = [], kind != "vmap"
         else:
             found.append(Match(kind, matches.unknown))
             words.append(kind)

@@ -215,6 +215,12 @@ def test_a_rule_goes_on_after_a_map_only_where_that_says_so(element: str, end: s
     assert walked(table([vmap, DROP]), port=81).end == "accept"
 
 
+def test_what_a_rule_does_after_a_map() -> None:
+    vmap = {"vmap": {"key": DPORT, "data": {"set": [[80, {"continue": None}]]}}}
+    rules = table([vmap, {"mangle": {"key": MARK, "value": 1}}], [equal(MARK, 1), DROP])
+    assert (walked(rules).end, walked(rules, port=81).end) == ("drop", "accept")
+
+
 def test_what_is_for_all_the_rest_comes_last() -> None:
     doors = {"name": "doors", "type": "inet_service", "map": "verdict", "elem": [["*", DROP], [80, ACCEPT]]}
     rules = table([{"vmap": {"key": DPORT, "data": "@doors"}}], maps=(doors,))

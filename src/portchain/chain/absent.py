@@ -147,9 +147,10 @@ def _refusal(binds: tuple[str, ...], listen: Endpoint) -> str:
 
 
 def _nothing(machine: Machine, query: Query, seen: Finding) -> Finding:
-    if machine.guest is None:
+    if machine.guest is None or machine.guest.silence:
         text = f"nothing is forwarded from port {query.port}, and the guest did not tell of its containers"
-        return broken(seen, "nothing-published", f"{text}: {machine.guest_error}", "portchain status")
+        silence = machine.guest.silence if machine.guest else machine.guest_error
+        return broken(seen, "nothing-published", f"{text}: {silence}", "portchain status")
     held = names(p for one in host.listeners(machine, _listen(query)) for p in one.processes)
     text = f"no container publishes port {query.port} and no forward was made by hand"
     if held:

@@ -220,6 +220,11 @@ class Guest:
     flows: tuple[Flow, ...] = ()
     problems: tuple[str, ...] = ()
 
+    @property
+    def silence(self) -> str:
+        """Why it told of no containers, where that is not because it has none."""
+        return "" if self.containers else next(iter(self.problems), "")
+
     def container(self, name: str) -> Container | None:
         """By name, id or an id's beginning."""
         for one in self.containers:

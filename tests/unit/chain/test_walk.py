@@ -102,8 +102,25 @@ def test_a_guest_that_does_not_tell_leaves_its_hops_unknown() -> None:
     assert "no answer in 5 s" in chain.hops[-1].says
 
 
+def test_an_engine_that_does_not_tell_accuses_nobody() -> None:
+    seen = machine(containers=())
+    assert seen.guest
+    seen = replace(seen, guest=replace(seen.guest, problems=("guest: the engine does not answer: timed out",)))
+    (chain,) = ask(seen).chains
+    assert chain.verdict is None
+    assert [(hop.kind, hop.state) for hop in chain.hops][-2:] == [
+        ("container", "unknown"),
+        ("container-socket", "unknown"),
+    ]
+    assert "the engine does not answer" in chain.hops[-2].says
+    lost = ask(seen, "9999").verdict
+    assert lost
+    assert "did not tell of its containers: guest: the engine does not answer" in lost.text
+
+
 NOTHING = forward(listen=endpoint("tcp::9999"))
 OTHER = replace(web(), name="other", id="b" * 64, attachments=(Attachment("bridge", "n", "172.17.0.3"),), bound=())
+OWN = (*LOCAL, Route("172.17.0.2/32", "eth0", "local", source="172.17.0.2"))
 TAKEN = {"listeners": (Listener(PORT, (Process(77, "nginx"),)),)}
 LOW = Publication(80, "tcp", endpoint("tcp::81"), endpoint("tcp:0.0.0.0:81"))
 DOWN = {"forwarder": None, "forwarder_error": "connection refused"}
@@ -158,6 +175,15 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
         "8080",
         "container-stopped",
         "container",
+    ),
+    "restarting, its rules and sockets gone": (
+        machine(
+            space=guest_space(RULES.replace(DNAT, ""), listeners=()),
+            containers=(web(state="restarting", bound=(), space=None),),
+        ),
+        "8080",
+        "container-stopped",
+        "guest-listener",
     ),
     "paused": (machine(containers=(web(state="paused"),)), "8080", "container-paused", "container"),
     "port taken, forward failed": (
@@ -307,6 +333,24 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
         machine(containers=(web(space=container_space("tcp:0.0.0.0:81")),)),
         "8080",
         "nothing-listening",
+        "container-socket",
+    ),
+    "nothing listens at all": (
+        machine(containers=(web(space=container_space(listeners=())),)),
+        "8080",
+        "nothing-listening",
+        "container-socket",
+    ),
+    "no route back": (
+        machine(containers=(web(space=container_space(routes=OWN)),)),
+        "8080",
+        "network-disconnected",
+        "container-socket",
+    ),
+    "a route back that leads nowhere": (
+        machine(containers=(web(space=container_space(routes=(*OWN, Route("0.0.0.0/0", "lo", "unreachable")))),)),
+        "8080",
+        "network-disconnected",
         "container-socket",
     ),
     "loopback only": (

@@ -10,6 +10,8 @@ from ..rules import walk
 from ..rules.model import Packet
 from .way import Finding, Way, broken, listening, ok, unknown
 
+# Kinds of routes that lead nowhere.
+_NOWHERE = ("unreachable", "blackhole", "prohibit")
 _STOPPED = ("exited", "created", "dead", "removing")
 
 
@@ -18,6 +20,8 @@ def container(way: Way) -> Finding | None:
     if way.packet is None:
         return None
     found, goal = way.container, way.goal
+    if found is None and (silence := way.guest.silence if way.guest else ""):
+        return unknown("container", "container", goal.address, f"not looked at: {silence}")
     if found is None:
         seen = ok("container", "container", goal.address, "")
         text = f"no container has {goal.address}: the nat rule, or the forward's target, is out of date"
@@ -63,6 +67,7 @@ def container_socket(way: Way) -> Finding | None:
     arrived = walk.arrive(found.space.rules, way.here.enters(_inward(found, goal.address)), found.space)
     at = Endpoint(goal.protocol, arrived.packet.destination, arrived.packet.port)
     sockets = found.space.listening(at)
+    back = found.space.route(way.here.source)
     seen = listening("container-socket", "container", at, sockets, protocol=at.protocol)
     answered = walk.send(found.space.rules, _answer(way, at), found.space)
     for passage, what in ((arrived, at.place), (answered, f"the answers from {at.place}")):
@@ -75,6 +80,9 @@ def container_socket(way: Way) -> Finding | None:
     if arrived.packet.destination != goal.address and not found.space.has_address(arrived.packet.destination):
         way.note(f"container {found.name} leads on to {at.place}, which was not followed")
         return seen
+    if back is None or back.kind in _NOWHERE:
+        text = f"container {found.name} has no route back to {way.here.source}, so that its answers do not leave it"
+        return broken(seen, "network-disconnected", text, f"docker restart {found.name}")
     return seen if sockets else _nobody(found, at, seen)
 
 
@@ -112,8 +120,8 @@ def _nobody(found: Container, at: Endpoint, seen: Finding) -> Finding:
     ports = sorted({one.at.port for one in here if not _loopback(one)})
     listens = f"; it listens on {', '.join(map(str, ports[:8]))}" if ports else ""
     text = f"nothing in container {found.name} listens on {at.protocol} port {at.port}{listens}"
-    remedy = f"docker run -p …:{ports[0]}, or start the server: docker logs {found.name}"
-    return broken(seen, "nothing-listening", text, remedy if ports else f"start the server: docker logs {found.name}")
+    elsewhere = f"docker run -p …:{ports[0]}, or " if ports else ""
+    return broken(seen, "nothing-listening", text, f"{elsewhere}start the server: docker logs {found.name}")
 
 
 def _loopback(one: Listener) -> bool:

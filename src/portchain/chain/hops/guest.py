@@ -9,6 +9,7 @@ from ..model import Container, Listener
 from ..rules import walk
 from ..rules.hook import Passage
 from ..rules.model import Packet, Rule
+from .container import not_running
 from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unknown
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
@@ -65,6 +66,8 @@ def _is_engines(sockets: list[Listener]) -> bool:
 
 def _untranslated(way: Way, seen: Finding, sockets: list[Listener]) -> Finding:
     """No rule leads on what the engine publishes: said at the nat hop, if there is a listener to get that far."""
+    if way.container and (stopped := not_running(way.container, seen)):
+        return stopped
     if sockets or (way.here.family == "ip6" and _other_family(way)):
         return seen
     name = way.container.name if way.container else way.forward.owner

@@ -111,10 +111,10 @@ class Hook:
             # What comes before conntrack sees no state, but of what came over `lo` and was tracked on its way out.
             early = tracks and chain.priority < _CONNTRACK and packet.inward != "lo"
             if early := early and self.packet.state == packet.state:
-                self.packet = replace(self.packet, state="INVALID")
+                self.packet = replace(self.packet, state="INVALID", translated=False)
             end, by = self.base(chain)
             if early and self.packet.state == "INVALID":
-                self.packet = replace(self.packet, state=packet.state)
+                self.packet = replace(self.packet, state=packet.state, translated=packet.translated)
             if end != "accept":
                 return self.passage(end, by)
         self.packet = back(self.packet) if back else self.packet

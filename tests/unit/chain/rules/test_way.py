@@ -127,6 +127,13 @@ def test_an_answer_to_what_was_not_tracked_is_the_first_that_conntrack_sees(prot
     assert walk.answer(rules, sent, SPACE).end == "drop"
 
 
+def test_before_conntrack_an_answer_is_not_known_to_be_translated() -> None:
+    raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m conntrack --ctstate DNAT,ESTABLISHED -j DROP\nCOMMIT\n"
+    rules = iptables.parse(NAT.format("10.0.0.2:81", "") + raw)
+    found = walk.answer(rules, walk.send(rules, PACKET, SPACE), SPACE)
+    assert (found.end, found.packet.translated) == ("accept", True)
+
+
 def test_after_all_of_hook_input_an_answer_comes_from_where_it_was_sent_to() -> None:
     late = Rule("inet own", "late", "drop", (Match("80", lambda packet, _: packet.source_port == 80),), Target("drop"))
     nat = iptables.parse(NAT.format("10.0.0.2:81", ""))

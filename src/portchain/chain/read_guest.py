@@ -31,6 +31,7 @@ from .rules import iptables, nft
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _MOST = 10_000
 _MOST_PROBLEMS = 100
+_END_OF_TIME = 1 << 33  # seconds since the epoch: in the year 2242
 _KINDS = ("local", "unicast", "broadcast", "multicast", "unreachable", "blackhole", "prohibit", "throw", "anycast")
 
 Told = Mapping[str, Any]
@@ -53,7 +54,7 @@ def guest(told: Told) -> Guest:
     """The answer to ``look``."""
     containers = guarded(lambda rows: tuple(container(row) for row in rows[:_MOST]), told["containers"], "containers")
     return Guest(
-        time=guarded(float, told.get("time"), "time"),
+        time=guarded(moment, told.get("time"), "time"),
         space=guarded(space, told["space"], "network"),
         containers=containers,
         networks=guarded(lambda rows: tuple(network(row) for row in rows[:_MOST]), told["networks"], "networks"),
@@ -61,6 +62,13 @@ def guest(told: Told) -> Guest:
         flows=guarded(lambda text: tuple(flows(str(text))), told["conntrack"], "connections"),
         problems=problems(told),
     )
+
+
+def moment(told: Any) -> float:
+    """Seconds since the epoch; ValueError where no calendar has them."""
+    if not 0 <= (seconds := float(told)) < _END_OF_TIME:
+        raise ValueError(f"{seconds} is no time")
+    return seconds
 
 
 def problems(told: Told) -> tuple[str, ...]:

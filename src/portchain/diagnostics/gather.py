@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import tarfile
 import time
@@ -18,6 +19,7 @@ MAX_ITEMS = 1000
 MAX_TOTAL = 64 << 20  # bytes
 _SECONDS = 10.0
 _FIELDS = ("title", "note", "seconds")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 class ProbeError(Exception):
@@ -118,4 +120,4 @@ def read_stream(source: BinaryIO) -> Iterator[Item]:
             file = archive.extractfile(entry)
             title, note, seconds = (entry.pax_headers.get(f"PORTCHAIN.{name}", "") for name in _FIELDS)
             data = file.read() if file else b""
-            yield Item(entry.name, title, data, note, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
+            yield Item(entry.name, title, data, note, float(seconds) if _NUMBER.fullmatch(seconds) else 0.0)

@@ -89,6 +89,13 @@ def walked(seen: Guest) -> None:
     guarded(trace_all, replace(machine(), guest=seen), "network")
 
 
+@pytest.mark.parametrize("time", [1e300, float("inf"), float("nan"), -1.0, "soon", None])
+def test_a_time_that_no_calendar_has_is_an_error(time: object) -> None:
+    """Or the page that says when it was could not be drawn."""
+    with pytest.raises(EvidenceError, match="time is not understood"):
+        read({**TOLD, "look": {**TOLD["look"], "time": time}})
+
+
 WAYS = list(places(TOLD))
 NONSENSE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("-1"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,12 @@ def test_items_come_over_as_they_are() -> None:
 def test_a_guest_cannot_name_files_elsewhere(name: str) -> None:
     with pytest.raises(ProbeError, match="sends a file with the name"):
         list(gather.read_stream(stream(Item(name, "", b"x"))))
+
+
+def test_a_time_that_is_no_number_is_none() -> None:
+    item = Item("a", "", b"x")
+    odd = stream(replace(item, seconds="²"))
+    assert list(gather.read_stream(odd)) == [item]
 
 
 def test_a_guest_cannot_send_links_or_too_much() -> None:

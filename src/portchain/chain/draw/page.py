@@ -146,16 +146,14 @@ def _pairs(machine: Machine) -> Iterator[tuple[Link, Link | None, str, str]]:
     if machine.guest is None:
         return
     inner = {
-        link.index: (container, link)
+        (link.index, link.peer): (container, link)
         for container in machine.guest.containers
         for link in (container.space.links if container.space else ())
         if link.peer
     }
     for link in machine.guest.space.links:
-        container, end = inner.get(link.peer, (None, None)) if link.kind == "veth" else (None, None)
+        container, end = inner.get((link.peer, link.index), (None, None)) if link.kind == "veth" else (None, None)
         master = machine.guest.space.link(link.master) if link.master else None
-        if end and end.peer != link.index:
-            container = end = None
         yield link, end, container.name if container else "", master.name if master else ""
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from portchain.chain.draw import page, svg
-from portchain.chain.model import Machine
+from portchain.chain.model import Link, Machine
 from portchain.chain.query import Query
 from portchain.chain.walk import trace, trace_all
 
@@ -127,3 +127,17 @@ def test_a_picture_of_one_port_has_what_its_chain_goes_through() -> None:
     text = svg.picture(machine, [trace(machine, Query(8080))], whole=False)
     assert "nginx" in text
     assert "minikube" not in text
+
+
+def test_a_veth_pairs_ends_are_told_apart_where_containers_number_theirs_alike() -> None:
+    """Each namespace numbers its own interfaces: one of a container in a container may have any number."""
+    seen = seed()
+    assert seen.guest
+    first, second, *_ = (one for one in seen.guest.containers if one.space)
+    assert first.space and second.space
+    ends = [next(link for link in one.space.links if link.peer) for one in (first, second) if one.space]
+    twin = Link(ends[0].index, "inside", "veth", peer=ends[0].index + 1000)
+    nested = replace(second, space=replace(second.space, links=(*second.space.links, twin)))
+    containers = tuple(nested if one is second else one for one in seen.guest.containers)
+    text = page.sections(replace(seen, guest=replace(seen.guest, containers=containers)), ())["links"]
+    assert text == page.sections(seen, ())["links"]

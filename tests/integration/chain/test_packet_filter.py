@@ -100,7 +100,8 @@ def test_answers_come_back_where_the_kernel_lets_them(played: dict[Any, Any], ca
             and sent.packet.source in ANSWERED
         ):
             passage = walk.answer(rules, sent, SPACE)
-            here = passage.end == "accept" and passage.translation is None
+            back = (passage.packet.source, passage.packet.destination) == (probe.destination, probe.source)
+            here = passage.end == "accept" and back and passage.translation is None
             if not passage.unsure or not here:
                 assert (number in told["answered"]) == here, (probe, passage)
 

@@ -102,10 +102,10 @@ def answer(rules: RuleSet, sent: Passage, routing: Routing) -> Passage:
         return arrive(rules, replace(comes, state=state, connection_mark=None), routing)
 
     def to(seen: Packet) -> Packet:
-        return replace(seen, destination=first.source)
+        return seen if seen.state == "UNTRACKED" else replace(seen, destination=first.source)
 
     def of(seen: Packet) -> Packet:
-        return replace(seen, source=first.destination, source_port=first.port)
+        return seen if seen.state == "UNTRACKED" else replace(seen, source=first.destination, source_port=first.port)
 
     def take(guessed: Guessed) -> Passage:
         passage = Hook(rules, comes, "prerouting", routing, guessed).through(to)

@@ -127,6 +127,14 @@ def test_an_answer_to_what_was_not_tracked_is_the_first_that_conntrack_sees(prot
     assert walk.answer(rules, sent, SPACE).end == "drop"
 
 
+def test_an_answer_that_is_not_tracked_is_not_translated_back() -> None:
+    raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j CT --notrack\nCOMMIT\n"
+    for rules in (raw, ""):
+        read = iptables.parse(NAT.format("10.0.0.2:81", "") + rules)
+        found = walk.answer(read, walk.send(read, PACKET, SPACE), SPACE).packet
+        assert found.source == ("10.0.0.2" if rules else "127.0.0.1")
+
+
 def test_before_conntrack_an_answer_is_not_known_to_be_translated() -> None:
     raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m conntrack --ctstate DNAT,ESTABLISHED -j DROP\nCOMMIT\n"
     rules = iptables.parse(NAT.format("10.0.0.2:81", "") + raw)

@@ -5,8 +5,10 @@ All is in an order in which lines need not cross.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from ...mapping.forward import Endpoint
 from ..model import Container, Guest, HostForward, Link, Machine, Network
@@ -159,11 +161,11 @@ def _neighbours(keys: set[str], guest: Guest | None, containers: Sequence[Contai
     index = {link.name: link.index for link in links}
     late = {"own": 1, "none": 2}
     left = sorted(keys, key=lambda key: (late.get(key, 0), index.get(key, 0), key))
-    ways = [set(_bridges(guest, one)) for one in containers]
+    shared = Counter(pair for one in containers for pair in permutations(set(_bridges(guest, one)), 2))
     ordered: list[str] = []
     while left:
         last = ordered[-1] if ordered else ""
-        best = max(left, key=lambda key: sum({key, last} <= way for way in ways))
+        best = max(left, key=lambda key: shared[last, key])
         ordered.append(best)
         left.remove(best)
     return ordered

@@ -197,7 +197,7 @@ def _nft(chance: Chance, version: int, ends: Sequence[str]) -> str:
         priority = chance.choice((-250, -120, -50, 10, 200))
         if chance.random() < 0.3:
             lines.append(
-                f"chain also_at_{hook} {{ type filter hook {hook} priority {chance.choice((-310, -10, 0, 20))};"
+                f"chain also_at_{hook} {{ type filter hook {hook} priority {chance.choice((-310, -10, 5, 20))};"
             )
             lines += [*_nft_rules(chance, version, [end for end in ends if end != "reject"], []), "}"]
         leading = ["u1", "u2"] if "reject" not in ends or known == list(ends) else []

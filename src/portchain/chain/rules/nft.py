@@ -7,16 +7,20 @@ import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
+from itertools import islice
 from typing import Any
 
 from . import iptables, marks, matches, nft_values
 from .model import HOOKS, Chain, Changes, Match, Packet, Rule, RuleSet, Target
+from .nft_sets import Elements
 
 Told = Mapping[str, Any]
 _VERDICTS = ("accept", "drop", "return", "continue", "jump", "goto")
 # Statements that lead a packet nowhere and always succeed.
 _PASSING = ("counter", "log", "comment", "ct helper", "ct timeout", "ct expectation", "secmark", "dup", "last", "flow")
 _TRANSLATING = ("dnat", "snat", "redirect")
+# With those that a rule's map stands for: some for each of its elements.
+_MOST_RULES = 200_000
 _FAMILIES = ("ip", "ip6", "inet")
 
 
@@ -31,9 +35,10 @@ def parse(text: str, shown: Container[str] = ()) -> RuleSet:
         return RuleSet(unknown=("nft: the list of rules is not understood",) if text.strip() else ())
     chains: dict[tuple[str, str], Chain] = {}
     rules: dict[tuple[str, str], list[Rule]] = {}
-    sets: dict[str, dict[str, list[Any]]] = {}
+    sets: dict[str, dict[str, Elements]] = {}
     asleep: set[str] = set()
     odd: list[str] = []
+    left = _MOST_RULES
     for kind, one in (next(iter(row.items())) for row in told if row):
         table = f"{one.get('family')} {one.get('table', one.get('name'))}" if isinstance(one, dict) else ""
         if not table or one.get("family") not in _FAMILIES:
@@ -44,15 +49,17 @@ def parse(text: str, shown: Container[str] = ()) -> RuleSet:
             elif kind == "chain":
                 chains[table, one["name"]] = _chain(table, one)
             elif kind in ("set", "map"):
-                sets.setdefault(table, {})[str(one["name"])] = list(one.get("elem", ()))
+                sets.setdefault(table, {})[str(one["name"])] = Elements(one.get("elem", ()))
             elif kind == "rule":
-                rules.setdefault((table, one["chain"]), []).extend(_read(table, one, sets.get(table, {})))
+                made = _read(table, one, sets.get(table, {}), left)
+                left -= len(made)
+                rules.setdefault((table, one["chain"]), []).extend(made)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             odd.append(f"{table}: {kind} {str(one)[:200]}: {error!r}")
     bases = [one for one in chains.values() if one.hook and not (one.table in shown and _by_iptables(one))]
     own = {one.table for one in bases} - asleep
-    made = (replace(one, rules=tuple(rules.get(key, ()))) for key, one in chains.items() if one.table in own)
-    return RuleSet(tuple(one for one in made if one.table not in shown or not _by_iptables(one)), tuple(odd))
+    whole = (replace(one, rules=tuple(rules.get(key, ()))) for key, one in chains.items() if one.table in own)
+    return RuleSet(tuple(one for one in whole if one.table not in shown or not _by_iptables(one)), tuple(odd))
 
 
 def _dormant(flags: Any) -> bool:
@@ -79,11 +86,14 @@ def _chain(table: str, told: Told) -> Chain:
     )
 
 
-def _read(table: str, told: Told, sets: nft_values.Sets) -> list[Rule]:
-    """The rules of one; one that is not understood is of an unknown target."""
+def _read(table: str, told: Told, sets: nft_values.Sets, most: int) -> list[Rule]:
+    """The rules of one; one that is not understood, or is more than ``most``, is of an unknown target."""
     blank = Rule(table, str(told["chain"]), f"# handle {told.get('handle', '?')}")
     try:
-        return list(_rules(blank, told["expr"], sets))
+        made = list(islice(_rules(blank, told["expr"], sets), most + 1))
+        if len(made) > most:
+            raise ValueError("too many")
+        return made
     except (ValueError, KeyError, TypeError, AttributeError):
         return [replace(blank, text=f"? {blank.text}", target=Target("unknown"))]
 
@@ -200,7 +210,7 @@ def _implied(word: Any) -> Iterator[Match]:
 def _elements(told: Told, sets: nft_values.Sets) -> Iterator[tuple[Match, Any]]:
     """Each element of a map: the test of its key, and its value; the one that is for all the rest last."""
     key, data = nft_values.key_of(told["key"]), told["data"]
-    rows = sets.get(data[1:], []) if isinstance(data, str) else data["set"]
+    rows = sets[data[1:]].rows if isinstance(data, str) else data["set"]
     for name, value in sorted(rows, key=lambda row: row[0] == "*"):
         test = nft_values.compare(key, "==", name, sets) if key else matches.unknown
         yield Match(nft_values.shown(name), test), value

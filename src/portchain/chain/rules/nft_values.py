@@ -9,9 +9,10 @@ from typing import Any
 
 from . import marks, matches
 from .model import Match, Matches, Packet
+from .nft_sets import Elements
 
 Local = Callable[[str], bool]
-Sets = Mapping[str, list[Any]]
+Sets = Mapping[str, Elements]
 # A key's value in a packet; None where it cannot be known.
 Key = Callable[[Packet, Local], Any]
 
@@ -40,6 +41,7 @@ def match(told: Mapping[str, Any], sets: Sets) -> Match:
 
 def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
     """A test of the key's value."""
+    wanted = Elements(right["set"]) if isinstance(right, dict) and isinstance(right.get("set"), list) else right
 
     def test(packet: Packet, local: Local) -> bool | None:
         try:
@@ -49,7 +51,7 @@ def compare(key: Key, op: str, right: Any, sets: Sets) -> Matches:
         if value is None or (isinstance(value, list) and None in value):
             return None
         try:
-            found = bool(_ORDER[op](value, right)) if op in _ORDER else among(value, right, sets)
+            found = bool(_ORDER[op](value, right)) if op in _ORDER else among(value, wanted, sets)
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
             # Of a kind that this key does not have.
             return None
@@ -65,7 +67,9 @@ def among(value: Any, right: Any, sets: Sets) -> bool:
     if isinstance(value, set):
         return any(among(one, right, sets) for one in value)
     if isinstance(right, str) and right.startswith("@"):
-        return any(among(value, one, sets) for one in sets.get(right[1:], ()))
+        right = sets[right[1:]]
+    if isinstance(right, Elements):
+        return right.hold(value, lambda value, one: among(value, one, sets))
     if isinstance(right, list):
         return any(among(value, one, sets) for one in right)
     if isinstance(right, dict):
@@ -78,7 +82,7 @@ def among(value: Any, right: Any, sets: Sets) -> bool:
 def _in_structure(value: Any, right: Mapping[str, Any], sets: Sets) -> bool:
     (kind, inner), *_ = right.items()
     if kind in ("set", "elem"):
-        return among(value, inner["val"] if kind == "elem" else inner if isinstance(inner, list) else [inner], sets)
+        return among(value, inner["val"] if kind == "elem" else inner, sets)
     if kind == "prefix":
         return ipaddress.ip_address(value) in ipaddress.ip_network(f"{inner['addr']}/{inner['len']}", strict=False)
     if kind == "range":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,71 @@ def test_a_table_that_sleeps(flags: object) -> None:
         if "table" in row:
             row["table"]["flags"] = flags
     assert nft.parse(json.dumps({"nftables": rows})).chains == ()
+
+
+BLOCKED = [
+    *({"prefix": {"addr": f"10.{n >> 8}.{n & 255}.0", "len": 24}} for n in range(1, 20_000)),
+    *({"range": [f"11.0.{n >> 8}.{n & 255}", f"11.1.{n >> 8}.{n & 255}"]} for n in range(0, 200, 50)),
+    *(f"12.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(50_000)),
+    {"elem": {"val": "13.0.0.1", "timeout": 60}},
+]
+
+
+@pytest.mark.parametrize(
+    ("destination", "end"),
+    [
+        ("10.0.0.1", "accept"),
+        ("10.0.1.1", "drop"),
+        ("10.78.31.255", "drop"),
+        ("10.78.32.0", "accept"),
+        ("11.0.0.49", "drop"),
+        ("11.1.0.151", "accept"),
+        ("12.0.195.79", "drop"),
+        ("12.0.195.80", "accept"),
+        ("13.0.0.1", "drop"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_long_list_of_addresses(destination: str, end: str, named: bool) -> None:
+    daddr = {"payload": {"protocol": "ip", "field": "daddr"}}
+    block = {"name": "blocked", "type": "ipv4_addr", "elem": BLOCKED}
+    rules = table([equal(daddr, "@blocked" if named else {"set": BLOCKED}), DROP], maps=(block,))
+    assert walked(rules, destination=destination).end == end
+
+
+def test_many_packets_meet_a_long_list_in_no_time() -> None:
+    block = {"name": "blocked", "type": "ipv4_addr", "elem": BLOCKED}
+    rules = table([equal({"payload": {"protocol": "ip", "field": "daddr"}}, "@blocked"), DROP], maps=(block,))
+    walked(rules)
+    began = time.process_time()
+    for _ in range(100):
+        walked(rules)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("element", "end"),
+    [
+        ({"concat": ["10.0.0.2", 80]}, "drop"),
+        ({"concat": ["10.0.0.2", 81]}, "accept"),
+        ({"concat": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": [79, 81]}]}, "drop"),
+        ({"concat": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": [81, 82]}]}, "accept"),
+    ],
+    ids=str,
+)
+def test_a_set_of_two_keys(element: object, end: str) -> None:
+    key = {"concat": [{"payload": {"protocol": "ip", "field": "daddr"}}, DPORT]}
+    assert walked(table([equal(key, {"set": [element]}), DROP])).end == end
+
+
+def test_a_set_that_is_not_listed_is_not_known() -> None:
+    found = walked(table([equal(DPORT, "@elsewhere"), DROP]))
+    assert (found.end, len(found.unsure)) == ("accept", 1)
+
+
+def test_maps_that_stand_for_too_many_rules_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft, "_MOST_RULES", 10)
+    doors = {"name": "doors", "type": "inet_service", "map": "verdict", "elem": [[n, DROP] for n in range(100)]}
+    rules = table(*5 * [[{"vmap": {"key": DPORT, "data": "@doors"}}]], maps=(doors,))
+    assert [rule.target.kind for rule in rules.chains[0].rules] == ["unknown"] * 5
+    assert walked(rules).end == "accept"

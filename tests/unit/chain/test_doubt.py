@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from one_container import DNAT, RULES, container_space, guest_space, machine, web
 
 from portchain.chain.query import Query
-from portchain.chain.rules import iptables
+from portchain.chain.rules import iptables, nft
+from portchain.chain.rules.model import RuleSet
 from portchain.chain.trace import Chain
 from portchain.chain.walk import trace
 
@@ -68,3 +70,58 @@ def test_a_container_knows_nothing_of_the_guests_translations_and_marks() -> Non
     own = iptables.parse("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate DNAT -j DROP\nCOMMIT\n")
     inside = web(space=replace(container_space(), rules=own))
     assert trace(machine(containers=(inside,)), Query(8080)).verdict is None
+
+
+UFW = """\
+:ufw-before-input - [0:0]
+:ufw-not-local - [0:0]
+:ufw-before-logging-input - [0:0]
+:ufw-before-output - [0:0]
+:ufw-track-output - [0:0]
+-A INPUT -j ufw-before-logging-input
+-A INPUT -j ufw-before-input
+-A INPUT -j DROP
+-A OUTPUT -j ufw-before-output
+-A OUTPUT -j ufw-track-output
+-A OUTPUT -j DROP
+-A ufw-before-logging-input -m conntrack --ctstate NEW -m limit --limit 3/min -j LOG --log-prefix "[U] "
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p icmp -m icmp --icmp-type 8 -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j DROP
+-A ufw-not-local -j DROP
+-A ufw-before-output -o lo -j ACCEPT
+-A ufw-track-output -p tcp -m conntrack --ctstate NEW -j ACCEPT
+-A ufw-track-output -p udp -m conntrack --ctstate NEW -j ACCEPT"""
+FIREWALLD = [
+    [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}, {"accept": None}],
+    [{"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, {"accept": None}],
+    [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"accept": None}],
+    [{"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "invalid"}}, {"drop": None}],
+    [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "icmp", "field": "type"}}, "right": "echo-request"}},
+        {"accept": None},
+    ],
+    [{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}],
+]
+
+
+def firewalld() -> str:
+    """The listing of its filter for hook input, in short."""
+    at = {"family": "inet", "table": "firewalld"}
+    base = {**at, "name": "filter_INPUT", "type": "filter", "hook": "input", "prio": 10, "policy": "accept"}
+    rows = ({"rule": {**at, "chain": "filter_INPUT", "handle": n, "expr": one}} for n, one in enumerate(FIREWALLD))
+    return json.dumps({"nftables": [{"table": {"family": "inet", "name": "firewalld"}}, {"chain": base}, *rows]})
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [iptables.parse(filtering(*UFW.splitlines())), iptables.parse(RULES).joined(nft.parse(firewalld()))],
+    ids=["ufw", "firewalld"],
+)
+def test_firewalls_that_people_have_let_it_through_without_a_word(rules: RuleSet) -> None:
+    found = trace(machine(space=replace(guest_space(), rules=rules)), Query(8080)).chains[0]
+    assert (found.verdict, found.notes) == (None, ())

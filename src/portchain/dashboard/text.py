@@ -12,11 +12,10 @@ _HEAD = 8  # bytes before each piece of a multiplexed stream
 MAX_SEQUENCE = 4096  # bytes of an escape sequence that has not ended
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\)"  # OSC and strings
-    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]",
-    re.DOTALL,
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC and strings
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"
 )
-_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07]*|[ -/]*)\Z", re.DOTALL)
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z")
 
 
 class Plain:

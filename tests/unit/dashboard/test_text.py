@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -36,6 +37,13 @@ def test_a_sequence_that_never_ends_is_not_kept() -> None:
     plain = Plain()
     assert plain.take(b"\x1b]" + b"x" * MAX_SEQUENCE)
     assert plain.take(b"after") == "after"
+
+
+def test_sequences_that_never_end_take_no_time() -> None:
+    """A log of these would have kept the dashboard from all else."""
+    began = time.process_time()
+    assert Plain().take(b"\x1b]" * (1 << 15), end=True) == "]" * (1 << 15)
+    assert time.process_time() - began < 1
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=5), st.integers(1, 20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,14 @@ BLOCKED = [
 ]
 
 
+@cache
+def blocking(named: bool) -> RuleSet:
+    """Drops what goes to one of them."""
+    daddr = {"payload": {"protocol": "ip", "field": "daddr"}}
+    block = {"name": "blocked", "type": "ipv4_addr", "elem": BLOCKED}
+    return table([equal(daddr, "@blocked" if named else {"set": BLOCKED}), DROP], maps=(block,))
+
+
 @pytest.mark.parametrize(
     ("destination", "end"),
     [
@@ -310,15 +319,11 @@ BLOCKED = [
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_a_long_list_of_addresses(destination: str, end: str, named: bool) -> None:
-    daddr = {"payload": {"protocol": "ip", "field": "daddr"}}
-    block = {"name": "blocked", "type": "ipv4_addr", "elem": BLOCKED}
-    rules = table([equal(daddr, "@blocked" if named else {"set": BLOCKED}), DROP], maps=(block,))
-    assert walked(rules, destination=destination).end == end
+    assert walked(blocking(named), destination=destination).end == end
 
 
 def test_many_packets_meet_a_long_list_in_no_time() -> None:
-    block = {"name": "blocked", "type": "ipv4_addr", "elem": BLOCKED}
-    rules = table([equal({"payload": {"protocol": "ip", "field": "daddr"}}, "@blocked"), DROP], maps=(block,))
+    rules = blocking(True)
     walked(rules)
     began = time.process_time()
     for _ in range(100):

@@ -112,11 +112,13 @@ async def ssh(guest: str, option: str, command: str, stdin: int, stdout: int) ->
 
 
 async def run(guest: str, command: str, seconds: float = SECONDS) -> tuple[int, str]:
-    """A command in the guest to its end: exit status and output. Raise ProgramError."""
+    """A command in the guest to its end: exit status and output, MAX_MESSAGE of it. Raise ProgramError."""
     program = await InGuest.start(guest, command)
+    said = ""
     try:
         async with asyncio.timeout(seconds):
-            said = "".join([piece async for piece in text(program)])
+            async for piece in text(program):
+                said += piece[: MAX_MESSAGE - len(said)]
             return await program.status(), said
     except TimeoutError:
         raise ProgramError(f"guest {guest}: what was asked for is not done after {seconds:g} s") from None

@@ -46,7 +46,7 @@ class One:
             yield form.say(f"the {self.kind} has ended")
         except TimeoutError:
             yield form.say(f"the {self.kind} was idle for {IDLE_SECONDS:g} s, and was ended")
-        except (OSError, ProtocolError) as error:
+        except (OSError, ProtocolError, ProgramError) as error:
             yield form.say(str(error))
 
     async def write(self, data: bytes) -> None:
@@ -55,16 +55,16 @@ class One:
             raise ProgramError("host: nothing can be typed into a log")
         if self._idle and self._idle.when() is not None:
             self._idle.reschedule(asyncio.get_running_loop().time() + IDLE_SECONDS)
-        try:
-            await self._send(self.terminal.typed(data))
-        except OSError as error:
-            raise ProgramError(f"guest: the shell takes nothing more: {error or 'it is busy'}") from None
+        await self._send(self.terminal.typed(data))
 
     async def _send(self, data: bytes) -> None:
         if not self.program:
             raise ProgramError("host: it has not begun")
-        async with asyncio.timeout(WRITE_SECONDS):
-            await self.program.write(data)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self.program.write(data)
+        except OSError as error:
+            raise ProgramError(f"guest: the shell takes nothing more: {str(error) or 'it is busy'}") from None
 
     async def resize(self, size: Size) -> None:
         """Have it on a screen of another size; raise ProgramError."""

@@ -10,7 +10,7 @@ import pytest
 
 from portchain import daemon
 from portchain.dashboard.actions import Actions
-from portchain.dashboard.programs import InGuest, Program, ProgramError, from_engine, run, text
+from portchain.dashboard.programs import MAX_MESSAGE, InGuest, Program, ProgramError, from_engine, run, text
 from portchain.dashboard.pseudo_terminal import OnTerminal
 from portchain.dashboard.terminal import Size
 
@@ -251,5 +251,6 @@ def test_a_terminal_that_takes_nothing_more_is_waited_for() -> None:
 @pytest.mark.usefixtures("ssh")
 def test_what_does_not_end_in_the_guest_is_not_waited_for() -> None:
     assert asyncio.run(run("guest", "echo out; echo err >&2; exit 3")) == (3, "out\nerr\n")
+    assert asyncio.run(run("guest", "yes | head -c 1000000")) == (0, "y\n" * (MAX_MESSAGE // 2))
     with pytest.raises(ProgramError, match=r"guest guest: .* not done after 0\.1 s"):
         asyncio.run(run("guest", "exec sleep 60", 0.1))

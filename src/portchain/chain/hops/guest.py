@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...mapping.forward import Endpoint
 from ..model import Container, Listener
-from ..rules import walk
+from ..rules import iptables, walk
 from ..rules.hook import Passage
 from ..rules.model import Packet, Rule
 from .container import not_running
@@ -14,6 +14,7 @@ from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unkno
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
 _ENGINE = "dockerd"
+_TOOLS = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 def guest_listener(way: Way) -> Finding | None:
@@ -108,11 +109,11 @@ def nat(way: Way) -> Finding | None:
         other = way.guest.container_at(way.goal.address) if way.guest else None
         where = f"{way.goal.place}, which is {f'container {other.name}' if other else 'no container'}"
         text = f"a rule takes {before.place} to {where}, before the one for {owner.name}: {rule.text}"
-        return broken(seen, "dnat-shadowed", text, _removal(rule))
+        return broken(seen, "dnat-shadowed", text, _removal(way, rule))
     inside = dict(owner.bound).get(_bound_at(owner, before)) if owner else None
     if inside and inside != way.goal.port:
         text = f"a rule takes {before.place} to port {way.goal.port} of {name}, not to its {inside}: {rule.text}"
-        return broken(seen, "dnat-shadowed", text, _removal(rule))
+        return broken(seen, "dnat-shadowed", text, _removal(way, rule))
     return _from_loopback(way, before, passage, seen) or seen
 
 
@@ -154,7 +155,7 @@ def _no_rule(way: Way) -> Finding:
     hidden = walk.shadowed(way.space.rules, way.here, way.space)
     if hidden:
         text = f"another rule takes what comes to {at.place}: {hidden.by.text}, before {hidden.rule.text}"
-        return broken(seen, "dnat-shadowed", text, _removal(hidden.by))
+        return broken(seen, "dnat-shadowed", text, _removal(way, hidden.by))
     if way.here.family == "ip6" and _other_family(way):
         text = f"the guest has nat rules for port {at.port} over IPv4 only: nothing leads {at.place} to {name}"
         return broken(seen, "ipv6-half", text, f"lead the forward to 127.0.0.1:{at.port}, or use the host's 127.0.0.1")
@@ -183,14 +184,14 @@ def packet_filter(way: Way) -> Finding | None:
     )
     _note(way, passage)
     if passage.end != "accept":
-        return _dropped(seen, passage.by, passage.end, f"{way.goal.place}")
+        return _dropped(way, seen, passage, way.goal.place)
     if way.local:
         way.arrived = True
         return seen
     answer = walk.answer(way.space.rules, passage, way.space)
     _note(way, answer)
     if answer.end != "accept":
-        return _dropped(seen, answer.by, answer.end, f"the answers from {way.goal.place}")
+        return _dropped(way, seen, answer, f"the answers from {way.goal.place}")
     return seen
 
 
@@ -199,20 +200,29 @@ def _note(way: Way, passage: Passage) -> None:
         way.note(f"guest: whether this rule matches, or what it does, cannot be told: {rule.text}")
 
 
-def _dropped(seen: Finding, by: Rule | None, end: str, what: str) -> Finding:
-    said = "rejects" if end == "reject" else "drops"
-    if by is None or not by.text:
-        return broken(seen, "filter-drop", f"a policy of the guest's packet filter {said} {what}", "portchain shell")
+def _dropped(way: Way, seen: Finding, passage: Passage, what: str) -> Finding:
+    said, by = "rejects" if passage.end == "reject" else "drops", passage.by
+    assert by
+    if not by.text:
+        text = f"the policy of {by.table} {by.chain} in the guest {said} {what}"
+        return broken(seen, "filter-drop", text, _opening(way, by))
     text = f"a rule in {by.table} {by.chain} {said} {what}: {by.text}"
-    return broken(seen, "filter-drop", text, _removal(by))
+    return broken(seen, "filter-drop", text, _removal(way, by))
 
 
-def _removal(rule: Rule) -> str:
+def _opening(way: Way, by: Rule) -> str:
+    family, _, table = by.table.partition(" ")
+    if by.chain.isupper() and family in _TOOLS:
+        return way.shell(_TOOLS[family], "-t", table, "-P", by.chain, "ACCEPT")
+    return way.shell("nft", "chain", family, table, by.chain, "{ policy accept; }")
+
+
+def _removal(way: Way, rule: Rule) -> str:
     family, _, table = rule.table.partition(" ")
     if not rule.text.startswith("-A "):
-        return f"portchain shell -- nft delete rule {rule.table} {rule.chain} {rule.text.rpartition('# ')[2]}"
-    tool = "ip6tables" if family == "ip6" else "iptables"
-    return f"portchain shell -- {tool} -t {table} {rule.text.replace('-A', '-D', 1)}"
+        handle = rule.text.rpartition("# ")[2].split()
+        return way.shell("nft", "delete", "rule", family, table, rule.chain, *handle)
+    return way.shell(_TOOLS[family], "-t", table, "-D", *iptables.words(rule.text)[1:])
 
 
 def _facts(rule: Rule) -> dict[str, str | int]:

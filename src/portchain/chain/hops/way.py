@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +14,8 @@ from ..rules.hook import Passage
 from ..rules.model import Packet
 from ..trace import Hop, Verdict
 
+# Words that no shell takes for anything else.
+_PLAIN = re.compile(r"[\w@%+=:,./-]+|!", re.ASCII)
 # Where a forwarded connection comes from in the guest, by family.
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
@@ -52,6 +56,12 @@ class Way:
     def goal(self) -> Endpoint:
         """Where the packet goes now."""
         return Endpoint(self.here.protocol, self.here.destination, self.here.port)
+
+    def shell(self, *words: str) -> str:
+        """The host's command that runs ``words`` in the guest: to be pasted, whatever names and rules the guest has."""
+        command = " ".join(one if _PLAIN.fullmatch(one) else shlex.quote(one) for one in words)
+        plain = all(map(_PLAIN.fullmatch, words))
+        return f"portchain shell --guest {self.machine.host.guest} -- {command if plain else shlex.quote(command)}"
 
     def note(self, text: str) -> None:
         """Remember what breaks nothing."""

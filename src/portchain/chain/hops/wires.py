@@ -47,7 +47,7 @@ def bridge(way: Way) -> Finding | None:
     down = _down_bridge(way)
     if down or link is None:
         if down:
-            remedy = f"portchain shell -- ip link set {down.name} up"
+            remedy = way.shell("ip", "link", "set", down.name, "up")
             return broken(seen, "bridge-down", f"the bridge {down.name} is down", remedy)
         text = f"the guest has no route to {goal.address}"
         return broken(seen, "network-disconnected", text, f"docker network connect NETWORK {name}")
@@ -84,14 +84,14 @@ def veth(way: Way) -> Finding | None:
     )
     name = way.container.name if way.container else ""
     for link, side, command in (
-        (outer, "the guest's", f"portchain shell -- ip link set {outer.name} up"),
+        (outer, "the guest's", way.shell("ip", "link", "set", outer.name, "up")),
         (inner, f"container {name}'s", f"docker restart {name}"),
     ):
         if not link.up:
             return broken(seen, "veth-down", f"{side} end of the veth pair, {link.name}, is down", command)
     if way.bridge and outer.master != way.bridge.index:
         text = f"{outer.name} is no port of {way.bridge.name}"
-        remedy = f"portchain shell -- ip link set {outer.name} master {way.bridge.name}"
+        remedy = way.shell("ip", "link", "set", outer.name, "master", way.bridge.name)
         return broken(seen, "veth-detached", text, remedy)
     return seen
 

@@ -64,17 +64,22 @@ def _chain(table: str, line: str) -> Chain:
     return Chain(table, name, (), name.lower(), priority, policy.lower(), "nat" if kind == "nat" else "filter")
 
 
+def words(line: str) -> list[str]:
+    """The words of a rule's line, without the quotes about them; raise ValueError."""
+    return shlex.split(line) if '"' in line or "'" in line else line.split()
+
+
 def _rule(table: str, line: str) -> Rule:
     packets = size = 0
     if line.startswith("["):
         counters, _, line = line[1:].partition("] ")
         packets, size = (int(number) for number in counters.split(":"))
-    words = shlex.split(line) if '"' in line or "'" in line else line.split()
-    if words[0] != "-A":
+    chosen = words(line)
+    if chosen[0] != "-A":
         raise ValueError("expected -A")
-    rule = Rule(table, words[1], line.rstrip(), packets=packets, bytes=size)
+    rule = Rule(table, chosen[1], line.rstrip(), packets=packets, bytes=size)
     try:
-        options = list(_options(words[2:]))
+        options = list(_options(chosen[2:]))
         end = next((index for index, one in enumerate(options) if one[0] in ("-j", "-g")), None)
         target = Target("none") if end is None else _target(options[end], options[end + 1 :])
         return replace(rule, matches=tuple(_matches(options[:end])), target=target)
@@ -82,19 +87,19 @@ def _rule(table: str, line: str) -> Rule:
         return replace(rule, matches=(Match("?", matches.unknown),), target=Target("unknown"))
 
 
-def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
+def _options(told: list[str]) -> Iterator[tuple[str, str, bool]]:
     """Option, its value and whether it is negated."""
     turned, index = False, 0
-    while index < len(words):
-        word = words[index]
+    while index < len(told):
+        word = told[index]
         index += 1
         if word == "!":
             turned = True
             continue
-        values = words[index : index + 1] if word in _TEXTS else []
+        values = told[index : index + 1] if word in _TEXTS else []
         index += len(values)
-        while index < len(words) and words[index] != "!" and not words[index].startswith("-"):
-            values.append(words[index])
+        while index < len(told) and told[index] != "!" and not told[index].startswith("-"):
+            values.append(told[index])
             index += 1
         yield word, " ".join(values), turned
         turned = False

@@ -47,6 +47,12 @@ def test_what_cannot_be_known_is_a_note_and_no_verdict(rules: str) -> None:
     assert [one for one in found.notes if "cannot be told" in one] or found.hops[-1].state == "unknown"
 
 
+def test_what_is_not_understood_is_told() -> None:
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them"
+    notes = chain(f"{RULES}{warning}\n" + "nonsense\n" * 5).notes
+    assert [one.rpartition("understood: ")[2] for one in notes] == [warning, "nonsense"]
+
+
 def test_where_it_leads_cannot_be_told() -> None:
     hop = chain(RULES.replace(DNAT, f"-A DOCKER {SELDOM} -p tcp -j DNAT --to-destination 172.17.0.2:80\n")).hops[-1]
     assert (hop.kind, hop.state) == ("nat", "unknown")

@@ -14,6 +14,7 @@ from .way import LOOPBACK, Finding, Way, broken, listening, ok, served_by, unkno
 
 # Holds the guest's sockets of published ports without serving them: rules take what comes before it gets there.
 _ENGINE = "dockerd"
+_MOST_NOTES = 3
 _TOOLS = {"ip": "iptables", "ip6": "ip6tables"}
 
 
@@ -183,6 +184,8 @@ def packet_filter(way: Way) -> Finding | None:
         met=[_facts(rule) for rule in steps],
     )
     _note(way, passage)
+    for line in way.space.rules.unknown[:_MOST_NOTES]:
+        way.note(f"guest: of its packet filter this is not understood: {line}")
     if passage.end != "accept":
         return _dropped(way, seen, passage, way.goal.place)
     if way.local:

@@ -22,6 +22,8 @@ _PASSING = {
 }
 # Options whose value is what people write, even if it looks like an option.
 _TEXTS = ("--comment", "--string", "--log-prefix", "--nflog-prefix")
+# How it begins to say that there are rules which it does not show.
+_WARNING = "# Warning: "
 _MAX_LINES = 200_000
 _MOST_MATCHES = 20_000
 # Modules all of whose tests are known, but for options that are told by name.
@@ -47,7 +49,7 @@ def parse(text: str, family: str = "ip") -> RuleSet:
                 odd.append(f"{table}: {line}: {error}")
                 continue
             rules.setdefault((table, rule.chain), []).append(rule)
-        elif line.strip() and not line.startswith(("#", "COMMIT")):
+        elif line.startswith(_WARNING) or (line.strip() and not line.startswith(("#", "COMMIT"))):
             odd.append(line)
     made = (replace(chain, rules=tuple(rules.get(key, ()))) for key, chain in chains.items())
     return RuleSet(tuple(made), tuple(odd))

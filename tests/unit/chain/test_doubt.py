@@ -51,6 +51,8 @@ def test_what_is_not_understood_is_told() -> None:
     warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them"
     notes = chain(f"{RULES}{warning}\n" + "nonsense\n" * 5).notes
     assert [one.rpartition("understood: ")[2] for one in notes] == [warning, "nonsense"]
+    (long,) = chain(f"{RULES}{'x' * 10_000}\n").notes
+    assert len(long) < 500
 
 
 def test_where_it_leads_cannot_be_told() -> None:

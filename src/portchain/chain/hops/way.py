@@ -14,6 +14,7 @@ from ..rules.hook import Passage
 from ..rules.model import Packet
 from ..trace import Hop, Verdict
 
+_LONGEST_NOTE = 400  # letters
 # Words that no shell takes for anything else.
 _PLAIN = re.compile(r"[\w@%+=:,./-]+|!", re.ASCII)
 # Where a forwarded connection comes from in the guest, by family.
@@ -65,6 +66,7 @@ class Way:
 
     def note(self, text: str) -> None:
         """Remember what breaks nothing."""
+        text = text if len(text) <= _LONGEST_NOTE else f"{text[:_LONGEST_NOTE]}…"
         if text not in self.notes:
             self.notes += (text,)
 

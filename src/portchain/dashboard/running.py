@@ -15,6 +15,7 @@ from .text import Plain
 from .watch import FullError
 
 LIMITS = {"shell": 8, "log": 16}
+AT_ONCE = 1 << 12  # bytes
 WRITE_SECONDS = 10.0
 IDLE_SECONDS = 3600.0  # of a shell into which nothing is typed, and which prints nothing
 
@@ -38,8 +39,10 @@ class One:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS if self.kind == "shell" else None) as self._idle:
                     piece = await anext(pieces)
-                if told := form.take(piece):
-                    yield told
+                for start in range(0, len(piece), AT_ONCE):
+                    if told := form.take(piece[start : start + AT_ONCE]):
+                        yield told
+                    await asyncio.sleep(0)  # others have their turn
                 if self.terminal and (answers := self.terminal.answers()):
                     await self._send(answers)
         except StopAsyncIteration:

@@ -26,6 +26,7 @@ _PARTS = re.compile(rb"\x1b?[^\x1b]+|\x1b")
 _MOST_MARKS = 4  # on one letter
 _LOOKS = ("bold", "italics", "underscore", "strikethrough", "blink")
 _MISSPELT = {"bfightmagenta": "brightmagenta"}  # as pyte has it
+MAX_SIZE = 300
 MAX_ANSWER = 256  # bytes
 MAX_SEQUENCE = 1 << 16  # bytes of a sequence that has not ended
 
@@ -45,8 +46,8 @@ class Size(NamedTuple):
         if not isinstance(told, dict):
             raise ValueError("expected columns and lines")
         size = cls(told.get("columns", cls().columns), told.get("lines", cls().lines))
-        if not all(type(one) is int and 1 < one <= 500 for one in size):
-            raise ValueError("columns and lines are numbers from 2 to 500")
+        if not all(type(one) is int and 1 < one <= MAX_SIZE for one in size):
+            raise ValueError(f"columns and lines are numbers from 2 to {MAX_SIZE}")
         return size
 
 
@@ -96,7 +97,8 @@ class _Screen(pyte.Screen):
     def row(self, number: int) -> Row:
         """One row without the blanks at its end."""
         line = self.buffer[number]
-        cells = ((line[x].data, _looks(line[x])) for x in range(self.columns))
+        used = min(self.columns, max(line, default=-1) + 1)
+        cells = ((line[x].data, _looks(line[x])) for x in range(used))
         runs = [("".join(text for text, _ in run), looks) for looks, run in groupby(cells, key=lambda cell: cell[1])]
         if runs and not runs[-1][1]:
             last = runs.pop()[0].rstrip(" ")

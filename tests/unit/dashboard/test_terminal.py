@@ -138,7 +138,7 @@ def test_sizes_are_read() -> None:
     assert Size.parse(b'{"columns": 100, "lines": 30}') == Size(100, 30)
 
 
-@pytest.mark.parametrize("text", [b"x", b"[]", b"1", b'{"columns": 1}', b'{"lines": 501}', b'{"lines": "9"}', b"\xff"])
+@pytest.mark.parametrize("text", [b"x", b"[]", b"1", b'{"columns": 1}', b'{"lines": 301}', b'{"lines": "9"}', b"\xff"])
 def test_sizes_that_make_no_sense_are_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         Size.parse(text)

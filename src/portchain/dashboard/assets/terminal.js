@@ -1,5 +1,6 @@
 // A terminal in a dialog: the server keeps the screen and tells of rows that change, keys go to it as bytes.
 const ABOVE = 5000; // rows that have scrolled off
+const MOST = 300; // columns or lines
 const AT_ONCE = 8000; // characters in one message
 const SETTLE = 200; // milliseconds without another size
 const CSI = "\x1b[";
@@ -77,7 +78,7 @@ export class Terminal {
     const columns = Math.floor(room(this.view.clientWidth, "paddingLeft", "paddingRight") / (width / 10));
     const lines = Math.floor(room(this.view.clientHeight, "paddingTop", "paddingBottom") / parseFloat(inner.lineHeight));
     const before = this.size;
-    this.size = { columns: Math.min(500, Math.max(2, columns)), lines: Math.min(500, Math.max(2, lines)) };
+    this.size = { columns: Math.min(MOST, Math.max(2, columns)), lines: Math.min(MOST, Math.max(2, lines)) };
     return before?.columns !== this.size.columns || before?.lines !== this.size.lines;
   }
 

@@ -58,11 +58,10 @@ lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell s
 sanity: $(STAMPS)-test $(COLLECTIONS) ## Hold the modules' documentation against their arguments
 	scripts/module-sanity
 
-# What is compiled is kept, whatever the environment says: the tests take as long to compile as to run. One worker more
-# than there are processors, since some always wait.
+# What is compiled is kept, whatever the environment says. One worker more than there are processors, since some wait.
 unit: $(STAMPS)-test ## Run the unit tests
-	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/.cache/bytecode \
-		pytest tests/unit -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist loadfile --junitxml=$(RESULTS)/$@.xml
+	PYTHONDONTWRITEBYTECODE= pytest tests/unit -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist loadfile \
+		--junitxml=$(RESULTS)/$@.xml
 
 integration: $(STAMPS)-packages $(COLLECTIONS) ## Run the tests that make sockets, namespaces and guests of their own (root)
 	pytest tests --ignore=tests/unit --ignore=tests/browser --junitxml=$(RESULTS)/$@.xml

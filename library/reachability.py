@@ -13,7 +13,7 @@ description:
   - Connects to each TCP port as well, unless I(probe) says otherwise, and fails where no server answers.
   - All are tried again and again until they are whole or the time is over.
   - Keeps what the chains were, without what changes by itself. The task has changed where they are others than at the
-    last run, and C(--diff) shows how.
+    last run, and C(--diff) shows how. With I(ports) nothing is kept, and nothing has changed.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
@@ -44,6 +44,11 @@ options:
         description: The port of the host.
         type: int
         required: true
+      protocol:
+        description: Of the port.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
       guest:
         description: What the guest listens on, C(address:port).
         type: str
@@ -115,7 +120,11 @@ from ansible.module_utils.portchain.chain.read_guest import EvidenceError  # noq
 from ansible.module_utils.portchain.chain.summary import EXPECTED, failure, line, snapshot  # noqa: E402
 from ansible.module_utils.portchain.daemon import STATE  # noqa: E402
 
-_EXPECT = {"port": {"type": "int", "required": True}, **{word: {"type": "str"} for word in EXPECTED}}
+_EXPECT: dict[str, Any] = {
+    "port": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+    **{word: {"type": "str"} for word in EXPECTED},
+}
 _SPEC: dict[str, Any] = {
     "guest": {"type": "str", "required": True},
     "ports": {"type": "list", "elements": "str", "default": []},

@@ -62,11 +62,15 @@ EXPECTED = {
 
 
 def missed(wanted: Mapping[str, Any], traces: Iterable[Trace]) -> list[str]:
-    """How the chains differ from one that is ``wanted``: its ``port``, and any of EXPECTED; a line each."""
-    port = f":{wanted['port']}"
-    chains = [chain for trace in traces for chain in trace.chains if chain.listen.endswith(port)]
+    """How the chains differ from one that is ``wanted``; a line each.
+
+    It has a ``port``, a ``protocol``, tcp where it has none, and any of EXPECTED.
+    """
+    port, protocol = f":{wanted['port']}", wanted.get("protocol") or "tcp"
+    all_chains = [chain for trace in traces for chain in trace.chains]
+    chains = [one for one in all_chains if one.listen.endswith(port) and one.protocol == protocol]
     if not chains:
-        return [f"nothing is forwarded from port {wanted['port']}"]
+        return [f"nothing is forwarded from {protocol} port {wanted['port']}"]
     found = []
     for word, (kind, fact) in EXPECTED.items():
         hop = chains[0].hop(kind)

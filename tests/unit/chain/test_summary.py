@@ -63,4 +63,5 @@ def test_what_is_expected_is_held_against_the_hops() -> None:
     right = {"port": 8080, "guest": "0.0.0.0:8080", "to": "172.17.0.2:80", "network": "bridge", "container": "web"}
     assert missed(right, traces) == []
     assert missed({**right, "container": "other", "bridge": None}, traces) == ["tcp :8080: container is web, not other"]
-    assert missed({"port": 80}, traces) == ["nothing is forwarded from port 80"]
+    assert missed({"port": 80}, traces) == ["nothing is forwarded from tcp port 80"]
+    assert missed({"port": 8080, "protocol": "udp"}, traces) == ["nothing is forwarded from udp port 8080"]

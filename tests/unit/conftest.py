@@ -1,7 +1,7 @@
 """What holds for all unit tests.
 
-Hypothesis is bounded: few examples, and no deadline for a machine that is busy. Nothing that is collected is garbage, so
-garbage is looked for only once the tests run, and among what they make.
+Hypothesis is bounded: few examples, and no deadline for a machine that is busy. None of what is collected is garbage,
+so garbage is looked for only once the tests run, and among what they make.
 """
 
 import gc

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location("stages", Path(__file__).parents[2] / "callback_plugins/stages.py")
-assert _SPEC
-assert _SPEC.loader
-stages = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(stages)
+PLUGIN = Path(__file__).parents[2] / "callback_plugins/stages.py"
+
+
+@pytest.fixture(scope="module")
+def stages() -> ModuleType:
+    """The plugin, loaded where it is tested alone: it brings half of Ansible with it."""
+    spec = importlib.util.spec_from_file_location("stages", PLUGIN)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(
@@ -37,11 +45,11 @@ _SPEC.loader.exec_module(stages)
         ({"msg": "it \x1b[31mis\x07 red"}, "it �[31mis� red"),
     ],
 )
-def test_the_reason_is_for_people(told: dict[str, Any], text: str) -> None:
+def test_the_reason_is_for_people(stages: ModuleType, told: dict[str, Any], text: str) -> None:
     assert stages.reason(told) == text
 
 
-def test_the_reason_fits_a_screen() -> None:
+def test_the_reason_fits_a_screen(stages: ModuleType) -> None:
     lines = stages.reason({"msg": "\n".join(["x" * 5000] * 100)}).splitlines()
     assert lines[-1] == "… 60 more lines"
     assert len(lines) == 41

@@ -102,6 +102,14 @@ def test_a_guest_that_does_not_tell_leaves_its_hops_unknown() -> None:
     assert "no answer in 5 s" in chain.hops[-1].says
 
 
+def test_a_masquerade_that_may_be_is_not_missed() -> None:
+    rules = RULES.replace("-m addrtype --src-type LOCAL -j MASQUERADE", "-m set --match-set own src -j OWN")
+    rules = rules.replace("COMMIT\n*nat\n", "COMMIT\n*nat\n:OWN - [0:0]\n").replace(
+        DNAT, f"{DNAT}[0:0] -A OWN -j MASQUERADE\n"
+    )
+    assert ask(machine(space=guest_space(rules))).verdict is None
+
+
 def test_an_engine_that_does_not_tell_accuses_nobody() -> None:
     seen = machine(containers=())
     assert seen.guest

@@ -90,6 +90,17 @@ def test_masquerade_missing(served: Served, changed: Changed, trace: Trace, mend
     mended(port)
 
 
+def test_route_localnet_off(served: Served, changed: Changed, host: Host, trace: Trace, mended: Mended) -> None:
+    _, port = served()
+    setting = "sysctl -w net.ipv4.conf.docker0.route_localnet="
+    with changed(f"{setting}0", f"{setting}1"):
+        found = trace(port)["verdict"]
+        assert fails(port)
+        assert (found["code"], found["hop"]) == ("route-localnet-off", "nat")
+        host.check_output(found["remedy"].partition(" -- ")[2])
+        mended(port)
+
+
 @pytest.mark.parametrize("target", ["RETURN", "ACCEPT", "DNAT --to-destination 172.17.0.250:7000"])
 def test_dnat_shadowed(target: str, served: Served, changed: Changed, host: Host, trace: Trace) -> None:
     _, port = served()

@@ -37,7 +37,8 @@ class Link:
     """A network interface. ``master`` and ``peer`` are interface numbers: its bridge, a veth's other end.
 
     ``kind`` is veth, bridge, loopback or what ``ip -details link`` says. ``up`` is what it was told,
-    ``carrier`` whether it can pass frames. ``addresses`` are in CIDR notation. Counters are packets and bytes.
+    ``carrier`` whether it can pass frames, ``route_localnet`` whether 127.0.0.0/8 may leave and come by it.
+    ``addresses`` are in CIDR notation. Counters are packets and bytes.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Link:
     peer: int = 0
     up: bool = True
     carrier: bool = True
+    route_localnet: bool = True
     mtu: int = 1500
     mac: str = ""
     addresses: tuple[str, ...] = ()
@@ -92,7 +94,6 @@ class Space:
     listeners: tuple[Listener, ...] = ()
     rules: RuleSet = field(default_factory=RuleSet)
     ip_forward: bool = True
-    route_localnet: bool = False
 
     def link(self, index: int) -> Link | None:
         """By interface number."""

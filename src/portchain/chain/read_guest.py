@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -83,12 +83,11 @@ def space(told: Told) -> Space:
         rules = rules.joined(nft.parse(str(told["nft"]), rules.tables))
     return Space(
         inode=int(told["inode"]),
-        links=links(_list(told["links"])),
+        links=links(_list(told["links"]), told.get("route_localnet")),
         routes=tuple(route(row) for text in (told["routes"], told["routes6"]) for row in _list(text)),
         listeners=tuple(listener(row) for row in told.get("listeners", ())[:_MOST]),
         rules=rules,
         ip_forward=told["sysctls"].get("ip_forward") != "0",
-        route_localnet=told["sysctls"].get("route_localnet") == "1",
     )
 
 
@@ -97,10 +96,18 @@ def _list(text: str) -> list[Told]:
     return [row for row in found[:_MOST] if row]
 
 
-def links(rows: list[Told]) -> tuple[Link, ...]:
-    """All links; the bridge that one is a port of is told by name."""
+def links(rows: list[Told], localnet: Collection[str] | None = None) -> tuple[Link, ...]:
+    """All links; the bridge that one is a port of is told by name. ``localnet`` are those with route_localnet."""
     numbers = {str(row["ifname"]): int(row["ifindex"]) for row in rows}
-    return tuple(replace(link(row), master=numbers.get(str(row.get("master", "")), 0)) for row in rows)
+    everywhere = localnet is None or "all" in localnet
+    return tuple(
+        replace(
+            link(row),
+            master=numbers.get(str(row.get("master", "")), 0),
+            route_localnet=everywhere or row["ifname"] in (localnet or ()),
+        )
+        for row in rows
+    )
 
 
 def link(row: Told) -> Link:

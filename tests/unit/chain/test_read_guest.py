@@ -63,6 +63,16 @@ def test_listeners_with_their_processes() -> None:
     assert held["127.0.0.1:1080"] == ["microsocks"]
 
 
+def test_where_the_loopback_is_routed() -> None:
+    routed = {link.name: link.route_localnet for link in SEED.space.links if link.kind in ("bridge", "loopback")}
+    assert routed.pop("lo") is False
+    assert len(routed) == 2
+    assert all(routed.values())
+    told = copy.deepcopy(TOLD)
+    told["look"]["space"]["route_localnet"] = ["all"]
+    assert all(link.route_localnet for link in read(told).space.links)
+
+
 def test_routes_rules_networks_services_and_flows() -> None:
     assert SEED.space.has_address("127.0.0.77")
     route = SEED.space.route("192.168.49.2")

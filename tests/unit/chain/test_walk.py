@@ -164,6 +164,13 @@ def bridge_down() -> Machine:
     return machine(space=replace(space, links=links, routes=routes))
 
 
+def unrouted() -> Machine:
+    """With route_localnet off for the bridge."""
+    space = guest_space()
+    links = tuple(replace(link, route_localnet=link.name != "docker0") for link in space.links)
+    return machine(space=replace(space, links=links))
+
+
 FAULTS: dict[str, tuple[Machine, str, str, str]] = {
     "nothing published": (machine(forwards=(), containers=()), "8080", "nothing-published", "forward"),
     "what the host has itself": (
@@ -281,6 +288,7 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
         "masquerade-missing",
         "nat",
     ),
+    "nothing routed from the loopback": (unrouted(), "8080", "route-localnet-off", "nat"),
     "the loopback of IPv6 led on": (leading_on_six(), "8080", "ipv6-half", "nat"),
     "a drop": (
         machine(space=guest_space(dropping("-A OUTPUT -p tcp -m tcp --dport 80 -j DROP"))),

@@ -130,6 +130,11 @@ def _from_loopback(way: Way, before: Endpoint, passage: Passage, seen: Finding) 
     if before.address == LOOPBACK[6]:
         text = f"a rule takes {before.place} to {way.goal.place}, but what comes from ::1 gets no answer from there"
         return broken(seen, "ipv6-half", text, f"lead the forward to {way.goal.place} itself")
+    assert link
+    if not link.route_localnet:
+        text = f"the guest's kernel sends nothing from {before.address} out by {link.name}: route_localnet is off there"
+        remedy = way.shell("sysctl", "-w", f"net.ipv4.conf.{link.name}.route_localnet=1")
+        return broken(seen, "route-localnet-off", text, remedy)
     hides = any(step.rule.target.kind in ("masquerade", "snat") for step in passage.steps)
     if hides or passage.unsure_of("masquerade", "snat"):
         return None

@@ -34,7 +34,7 @@ _NFT = ("nft", "--json", "list")
 _BY_IPTABLES = {
     f"{family} {table}" for family in ("ip", "ip6") for table in ("raw", "mangle", "nat", "filter", "security")
 }
-_SYSCTLS = {"ip_forward": "net/ipv4/ip_forward", "route_localnet": "net/ipv4/conf/all/route_localnet"}
+_IPV4 = _PROC / "sys/net/ipv4"
 
 Told = dict[str, Any]
 T = TypeVar("T")
@@ -89,7 +89,8 @@ def within(pid: int, work: Callable[[], T]) -> T:
 def _look(commands: Mapping[str, tuple[str, ...]], problems: list[str]) -> Told:
     running = _start(commands)
     told: Told = {"inode": (_PROC / "thread-self/ns/net").stat().st_ino}
-    told["sysctls"] = {name: _read(_PROC / "sys" / path) for name, path in _SYSCTLS.items()}
+    told["sysctls"] = {"ip_forward": _read(_IPV4 / "ip_forward")}
+    told["route_localnet"] = [path.parent.name for path in _IPV4.glob("conf/*/route_localnet") if _read(path) == "1"]
     try:
         told["listeners"] = [one._asdict() for one in listeners()[:_MOST_LISTENERS]]
     except OSError as error:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from portchain import cli, daemon
-from portchain.cli import common, forward
+from portchain.chain.model import Guest, Host, Machine, Space
+from portchain.chain.trace import Trace
+from portchain.cli import common, forward, trace
 from portchain.guest import manage
 from portchain.mapping.forward import Forward
 
@@ -40,6 +42,14 @@ def test_status_is_1_where_the_guest_is_down(capsys: pytest.CaptureFixture[str])
     assert cli.main(["status", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["name"], found["state"], found["pid"]) == ("linuxkit", "stopped", None)
+
+
+@pytest.mark.parametrize(("error", "status"), [("", 0), ("guest linuxkit: no answer", 1)])
+def test_a_guest_that_does_not_tell_is_no_success(monkeypatch: pytest.MonkeyPatch, error: str, status: int) -> None:
+    guest = None if error else Guest(0.0, Space())
+    seen = Machine(Host("linuxkit", "running", None), guest, error), Trace("linuxkit", "8080", 0.0, ())
+    monkeypatch.setattr(trace, "look", lambda *_asked: seen)
+    assert cli.main(["trace", "8080"]) == status
 
 
 @pytest.mark.parametrize(

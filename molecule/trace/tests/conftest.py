@@ -22,16 +22,22 @@ def guest(guest_name: str) -> Guest:
     return Guest(guest_name)
 
 
+def seen(found: dict[str, Any]) -> bool:
+    """Whether every hop of a trace is as it should be."""
+    return all(hop["state"] == "ok" for chain in found["chains"] for hop in chain["hops"])
+
+
 @pytest.fixture(scope="session")
 def trace(guest_name: str) -> Trace:
-    """What ``portchain trace`` says in JSON; its exit status is held against its verdict."""
+    """What ``portchain trace`` says in JSON; its exit status is held against its verdict, where it has seen all."""
 
     def run(asked: int | str, *options: str) -> dict[str, Any]:
         command = ["portchain", "trace", str(asked), "--guest", guest_name, "--json", *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         assert done.returncode in (0, 1), done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
-        assert done.returncode == (1 if found["verdict"] else 0)
+        if found["verdict"] or seen(found):
+            assert done.returncode == (1 if found["verdict"] else 0)
         return found
 
     return run
@@ -45,8 +51,7 @@ def verdict(trace: Trace) -> Callable[[int | str], str]:
         found = trace(asked)
         if found["verdict"]:
             return str(found["verdict"]["code"])
-        seen = all(hop["state"] == "ok" for chain in found["chains"] for hop in chain["hops"])
-        return "whole" if seen else "unknown"
+        return "whole" if seen(found) else "unknown"
 
     return code
 

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     except EvidenceError as error:
         raise CommandError(str(error)) from None
     show(machine, found, form)
-    return 1 if found.verdict else 0
+    return 1 if found.verdict or machine.guest is None else 0
 
 
 def check_own(address: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .words import bracketed, parse_address, parse_port
 
 PROTOCOLS = ("tcp", "udp", "unix")
+MAX_PATH = 107  # bytes, as the kernel has room for
 PROXY_PROTOCOLS = ("", "v1", "v2")
 
 
@@ -40,6 +41,8 @@ class Endpoint:
         if protocol == "unix":
             if not text.startswith("/"):
                 raise ValueError(f"{text!r}: a unix endpoint needs an absolute path")
+            if len(text.encode(errors="replace")) > MAX_PATH or "\0" in text:
+                raise ValueError(f"{text!r}: a socket's path has at most {MAX_PATH} bytes, none of them zero")
             return cls("unix", text)
         if protocol not in PROTOCOLS:
             raise ValueError(f"{protocol!r}: not a protocol; one of {', '.join(PROTOCOLS)}")

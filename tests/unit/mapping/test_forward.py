@@ -26,6 +26,8 @@ def test_forwards_read_back_from_the_inventorys_words(listen: Endpoint, target: 
         ("localhost:80", "'localhost': not an IP address"),
         (":65536", "'65536': not a port"),
         ("unix:docker.sock", "'docker.sock': a unix endpoint needs an absolute path"),
+        (f"unix:/{'x' * 107}", f"'/{'x' * 107}': a socket's path has at most 107 bytes"),
+        ("unix:/a\0b", r"'/a\x00b': a socket's path has at most 107 bytes, none of them zero"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, named: str) -> None:

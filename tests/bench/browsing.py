@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
@@ -23,8 +27,8 @@ FIRST_SECONDS = 60
 expect.set_options(timeout=15_000)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def launched() -> Iterator[Browser]:
     """The browser that Debian packages; ``make browser`` installs it."""
     program = shutil.which("chromium")
     assert program, "host: no chromium; make browser"
@@ -32,6 +36,27 @@ def browser() -> Iterator[Browser]:
         running = driver.chromium.launch(executable_path=program, args=list(FLAGS), timeout=FIRST_SECONDS * 1000)
         yield running
         running.close()
+
+
+@contextmanager
+def dashboard(guest: str) -> Iterator[str]:
+    """The address that ``portchain dashboard`` prints; at the end it is told to end, and must, without a word."""
+    command = ["portchain", "dashboard", "--guest", guest, "--no-open", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout and running.stderr
+        try:
+            yield json.loads(running.stdout.readline())["url"]
+        finally:
+            running.send_signal(signal.SIGINT)
+        assert running.wait(25) == 0
+        assert running.stderr.read() == ""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A running one."""
+    with launched() as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,13 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import docker
-from browsing import FLAGS
+from browsing import dashboard, launched
 from docker.models.containers import Container
 from docker.models.networks import Network
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PORTCHAIN = Path(sys.executable).with_name("portchain")
 # Three ports each, from 9001 on; with the seed's six they are sixty.
 CONTAINERS = {
     "bridge": ("login", "images"),
@@ -36,7 +33,7 @@ PAUSED, DISCONNECTED, FILTERED = "cache", "mail", "search"
 
 def run(*words: str, fine: tuple[int, ...] = (0,)) -> None:
     """Run a command of portchain; raise RuntimeError unless it ends as is ``fine``."""
-    done = subprocess.run([PORTCHAIN, *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["portchain", *words], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode not in fine:
         raise RuntimeError(f"portchain {' '.join(words)}: {done.stderr.strip()}")
 
@@ -78,18 +75,6 @@ def photograph(browser: Browser, guest: str, name: str, *schemes: str) -> None:
             view.close()
 
 
-@contextmanager
-def dashboard(guest: str) -> Iterator[str]:
-    """The address of a running one."""
-    words = [PORTCHAIN, "dashboard", "--guest", guest, "--no-open", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout
-        try:
-            yield json.loads(running.stdout.readline())["url"]
-        finally:
-            running.terminate()
-
-
 def photograph_dashboard(browser: Browser, guest: str, container: Container) -> None:
     """Follow a paused container, and have a shell of it once it goes on."""
     with dashboard(guest) as url:
@@ -112,13 +97,11 @@ def photograph_dashboard(browser: Browser, guest: str, container: Container) -> 
 def main(guest: str) -> None:
     """Make them."""
     engine = docker.DockerClient(base_url=f"unix:///run/portchain/{guest}/docker.sock", timeout=60)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+    with launched() as browser:
         photograph(browser, guest, "seed", "light")
         photograph_dashboard(browser, guest, engine.containers.get("nginx"))
         with sixty(engine, guest):
             photograph(browser, guest, "60", "light", "dark")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
 import pytest
-from browsing import browser, page
+from browsing import browser, dashboard, page
 from playwright.sync_api import Browser, Locator, Page, expect
 from probing import wait_for
 from testinfra.host import Host
@@ -23,14 +21,9 @@ QUIET = "socks"  # a service that nothing of the tests needs
 
 @pytest.fixture(scope="module")
 def url(guest_name: str) -> Iterator[str]:
-    """The address that ``portchain dashboard`` prints; at the end it is told to end, and does."""
-    command = ["portchain", "dashboard", "--guest", guest_name, "--no-open", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout and running.stderr
-        yield json.loads(running.stdout.readline())["url"]
-        running.send_signal(signal.SIGINT)
-        assert running.wait(25) == 0
-        assert running.stderr.read() == ""
+    """The address of the guest's dashboard."""
+    with dashboard(guest_name) as address:
+        yield address
 
 
 @pytest.fixture

@@ -23,12 +23,16 @@ IDLE_SECONDS = 3600.0  # of a shell into which nothing is typed, and which print
 class One:
     """An open program, by a number that cannot be guessed; it is a shell if it has a ``terminal``."""
 
-    def __init__(self, kind: str, terminal: Terminal | None) -> None:
-        self.kind = kind
+    def __init__(self, terminal: Terminal | None) -> None:
         self.terminal = terminal
         self.number = secrets.token_urlsafe(12)
         self.program: Program | None = None
         self._idle: asyncio.Timeout | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of LIMITS."""
+        return "shell" if self.terminal else "log"
 
     async def told(self) -> AsyncIterator[str]:
         """What the page is told of its output, and at last why it ended."""
@@ -37,7 +41,7 @@ class One:
         pieces = aiter(self.program.output())
         try:
             while True:
-                async with asyncio.timeout(IDLE_SECONDS if self.kind == "shell" else None) as self._idle:
+                async with asyncio.timeout(IDLE_SECONDS if self.terminal else None) as self._idle:
                     piece = await anext(pieces)
                 for start in range(0, len(piece), AT_ONCE):
                     if told := form.take(piece[start : start + AT_ONCE]):
@@ -85,11 +89,12 @@ class Running:
     def __init__(self) -> None:
         self._all: dict[str, One] = {}
 
-    async def start(self, kind: str, start: Start, terminal: Terminal | None = None) -> One:
+    async def start(self, start: Start, terminal: Terminal | None = None) -> One:
         """Begin one; raise FullError, ProgramError."""
-        if sum(one.kind == kind for one in self._all.values()) >= LIMITS[kind]:
-            raise FullError(f"host: {LIMITS[kind]} {kind}s are open already; close one")
-        one = One(kind, terminal)
+        one = One(terminal)
+        most = LIMITS[one.kind]
+        if sum(other.kind == one.kind for other in self._all.values()) >= most:
+            raise FullError(f"host: {most} {one.kind}s are open already; close one")
         self._all[one.number] = one
         try:
             one.program = await start()

@@ -98,11 +98,11 @@ class Dashboard:
 
     async def container_log(self, request: Request) -> Response:
         """Follow a container's log."""
-        return await self._stream("log", lambda: self._actions.container_log(request.path_params["name"]))
+        return await self._stream(lambda: self._actions.container_log(request.path_params["name"]))
 
     async def service_log(self, request: Request) -> Response:
         """Follow a service's log."""
-        return await self._stream("log", lambda: self._actions.service_log(request.path_params["name"]))
+        return await self._stream(lambda: self._actions.service_log(request.path_params["name"]))
 
     async def container_shell(self, request: Request) -> Response:
         """A shell in a container."""
@@ -115,10 +115,10 @@ class Dashboard:
     async def _shell(self, request: Request, start: Callable[[str, Size], Awaitable[Program]]) -> Response:
         size = _size(await _body(request))
         name = request.path_params["name"]
-        return await self._stream("shell", lambda: start(name, size), Terminal(size))
+        return await self._stream(lambda: start(name, size), Terminal(size))
 
-    async def _stream(self, kind: str, start: Running.Start, terminal: Terminal | None = None) -> Response:
-        one = await self._running.start(kind, start, terminal)
+    async def _stream(self, start: Running.Start, terminal: Terminal | None = None) -> Response:
+        one = await self._running.start(start, terminal)
         form = "application/x-ndjson" if terminal else "text/plain; charset=utf-8"
         return Streamed(one.told(), form, lambda: self._running.end(one), self.closing, {"X-Program": one.number})
 

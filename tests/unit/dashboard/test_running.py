@@ -37,7 +37,7 @@ def test_a_shell_that_takes_nothing_is_said_to_be_busy_and_not_idle(monkeypatch:
         return Deaf()
 
     async def told() -> str:
-        one = await Running().start("shell", start, Terminal(Size()))
+        one = await Running().start(start, Terminal(Size()))
         with pytest.raises(ProgramError, match="takes nothing more: it is busy"):
             await one.write(b"x")
         return "".join([piece async for piece in one.told()])

@@ -1,4 +1,4 @@
-"""Runs the module guest_images and says meanwhile how far each build is."""
+"""Run the module guest_images and show the progress of each build meanwhile."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _INTERVAL = 5.0
 
 
 class ActionModule(ActionBase):
-    """Shows progress where the images are built on the machine that Ansible itself runs on."""
+    """Show progress, if the images are built on the machine that runs Ansible."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module beside a thread that reads its logs."""
+        """Run the module, and beside it a thread that reads the logs of the builds."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         cache = Path(self._task.args.get("cache", "/var/cache/portchain/images"))
         done = threading.Event()

@@ -1,4 +1,4 @@
-"""One line a play, with its time: what ``portchain up`` and ``down`` show of a playbook."""
+"""Show one line per play, with its time, as ``portchain up`` and ``down`` do."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from portchain.chain.draw.text import plain
+from portchain.trace.render.text_width import plain
 
 DOCUMENTATION = r"""
 name: stages
 type: stdout
-short_description: One line a play, with its time
+short_description: Show one line per play, with its time
 description:
-  - Shows each play as a stage, with how long it took and how many tasks changed something.
-  - On a terminal the stage that is under way shows its task and its time. What went wrong is told at the end.
+  - Shows each play as a stage, with its time and the number of tasks that changed something.
+  - On a terminal the current stage shows its task and its time. Failures are shown at the end.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 """
@@ -42,7 +42,7 @@ class Failure(NamedTuple):
 
 
 def reason(told: Mapping[str, Any]) -> str:
-    """Why a task failed, or each item of its loop; without control characters, and no longer than fits a screen."""
+    """Return why a task or items of its loop failed, without control characters and cut to fit a screen."""
     lines = [plain(line, _MAX_LINE) for text in _reasons(told) for line in text.strip().splitlines()]
     left = len(lines) - _MAX_LINES
     return "\n".join([*lines[:_MAX_LINES], *([f"… {left} more lines"] if left > 0 else [])])
@@ -59,7 +59,7 @@ def _reasons(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 class CallbackModule(CallbackBase):
-    """Listens to a playbook."""
+    """Show a playbook's progress as stages."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -77,13 +77,13 @@ class CallbackModule(CallbackBase):
         atexit.register(self._interrupted)
 
     def __rich__(self) -> Spinner:
-        """The stage that is under way."""
+        """Render the current stage."""
         passed = time.monotonic() - self._stage_began
         text = f"{self._stage:{_WIDTH}} {passed:6.1f} s  {self._task}"
         return Spinner("dots", Text(text, overflow="ellipsis", no_wrap=True))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """A stage begins, and the one before is over."""
+        """End the stage before and begin another."""
         self._end_stage()
         self._stage, self._task, self._changed = plain(play.get_name().strip()), "", 0
         self._broken.clear()
@@ -93,31 +93,31 @@ class CallbackModule(CallbackBase):
             self._live.start()
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """What the stage is at."""
+        """Take over the name of the task."""
         self._task = _name(task)
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """A host that goes on after a failure was rescued."""
+        """Forget the failure of a host that goes on, for it was rescued."""
         self._broken.discard(host.get_name())
 
     def v2_runner_retry(self, result: Any) -> None:
-        """Say how often it was tried."""
+        """Show how many times the task was tried."""
         self._task = f"{_name(result.task)}, tried {result.result.get('attempts')} times"
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Count what changed, and show what the task warns of."""
+        """Count a change, and show the task's warnings."""
         self._handle_warnings(result.result)
         self._changed += bool(result.result.get("changed"))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """Keep what is told at the end, unless a later task puts it right."""
+        """Keep the failure for the end, unless a later task rescues it."""
         if not ignore_errors:
             self._keep(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """The same."""
+        """Keep the failure for the end."""
         self._keep(result)
 
     def _keep(self, result: Any) -> None:
@@ -139,11 +139,11 @@ class CallbackModule(CallbackBase):
         self._stage = ""
 
     def _interrupted(self) -> None:
-        """An end without statistics, by Ctrl-C: the terminal gets its cursor back."""
+        """End without statistics, after Ctrl-C, and give the terminal its cursor back."""
         self._end_stage("did not end")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """The end: what went wrong, what was done, and the time of all."""
+        """Show the failures, the number of tasks and the total time."""
         failed = {h: one for h, one in self._failed.items() if stats.failures.get(h) or stats.dark.get(h)}
         self._broken = {host for host, one in failed.items() if one.stage == self._stage}
         self._end_stage()

@@ -6,10 +6,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: container_files
-short_description: Bring a folder of small files out of a container
+short_description: Copy a folder of small files out of a container
 description:
-  - Copies the files right in a folder of a container to a folder on the host, as C(docker cp) does, readable by their
-    owner alone. Files on the host that the container does not have are left alone.
+  - Copies the files of a folder in a container, without its subfolders, to a folder on the host, as C(docker cp) does.
+    Only the owner can read them. Files on the host that the container lacks are left alone.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
@@ -18,7 +18,7 @@ options:
     type: path
     required: true
   container:
-    description: Name of the container.
+    description: The container's name.
     type: str
     required: true
   path:
@@ -26,27 +26,27 @@ options:
     type: path
     required: true
   dest:
-    description: The folder on the host; it is made if it is not there.
+    description: The folder on the host; it is created if it does not exist.
     type: path
     required: true
   owner:
-    description: The user the folder and its files belong to.
+    description: The user who owns the folder and its files.
     type: str
     required: true
 attributes:
   check_mode:
-    description: Says which files would be written; all that the container has, for a container that is not there yet.
+    description: Reports the files that would be written, and a change where the container does not exist yet.
     support: full
   diff_mode:
-    description: Lists the files by name; what is in them is not shown.
+    description: Lists the files by name; their content is not shown.
     support: full
   idempotent:
-    description: Writes what differs.
+    description: Writes only files that differ.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Bring the client's keys to the host
+- name: Copy the client's keys to the host
   container_files:
     socket: /run/portchain/linuxkit/docker.sock
     container: minikube
@@ -72,11 +72,11 @@ from pathlib import Path, PurePosixPath  # noqa: E402
 from urllib.parse import urlencode  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain.unix_http import request  # noqa: E402
+from ansible.module_utils.portchain.http.blocking_client import request  # noqa: E402
 
 
 def container_files(socket: str, container: str, path: str) -> dict[str, bytes] | None:
-    """Read the files right in the container's folder, by name; None if there is no such container or folder."""
+    """Read the files of the container's folder by name; None if there is no such container or folder."""
     url = f"/containers/{container}/archive?{urlencode({'path': path})}"
     status, body = request(socket, "GET", url, timeout=30)
     if status == 404:
@@ -84,12 +84,19 @@ def container_files(socket: str, container: str, path: str) -> dict[str, bytes] 
     if status != 200:
         raise OSError(f"{socket}: {status} {body[:200].decode(errors='replace')}")
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        entries = [entry for entry in archive if entry.isreg() and len(PurePosixPath(entry.name).parts) == 2]
-        return {PurePosixPath(entry.name).name: archive.extractfile(entry).read() for entry in entries}
+        regular = (entry for entry in archive if entry.isreg() and not entry.issparse())
+        entries = [entry for entry in regular if len(PurePosixPath(entry.name).parts) == 2]
+        return {PurePosixPath(entry.name).name: content(archive, entry) for entry in entries}
+
+
+def content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    """Return the content of a regular file in an archive."""
+    file = archive.extractfile(entry)
+    return file.read() if file else b""
 
 
 def differs(file: Path, content: bytes, owner: str) -> bool:
-    """Say whether the file is other than wanted in content, owner or mode."""
+    """Return whether the file differs in content, owner or mode."""
     if not file.exists():
         return True
     wrong_access = file.owner() != owner or file.stat().st_mode & 0o777 != 0o600
@@ -97,7 +104,7 @@ def differs(file: Path, content: bytes, owner: str) -> bool:
 
 
 def write(file: Path, content: bytes, owner: str) -> None:
-    """Replace the file as a whole; nobody else can read it at any time."""
+    """Replace the file atomically; only its owner can ever read it."""
     partial = file.with_name(f".{file.name}.partial")
     partial.unlink(missing_ok=True)
     with open(partial, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
@@ -107,7 +114,7 @@ def write(file: Path, content: bytes, owner: str) -> None:
 
 
 def make_folder(folder: Path, owner: str) -> None:
-    """Make the folder, open to its owner alone."""
+    """Create the folder, accessible to its owner alone."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.chown(folder, owner)
 
@@ -131,16 +138,16 @@ def main() -> None:
         files = container_files(given["socket"], given["container"], given["path"])
         if files is None and not module.check_mode:
             module.fail_json(msg=f"{source} does not exist; see docker logs {given['container']}")
-        new = [name for name, content in (files or {}).items() if differs(dest / name, content, owner)]
+        new = {name: data for name, data in (files or {}).items() if differs(dest / name, data, owner)}
         if new and not module.check_mode:
             make_folder(dest, owner)
-            for name in new:
-                write(dest / name, files[name], owner)
+            for name, data in new.items():
+                write(dest / name, data, owner)
     except (OSError, LookupError, tarfile.TarError) as error:
-        module.fail_json(msg=f"{source} cannot be brought to {dest}: {error}")
+        module.fail_json(msg=f"{source} cannot be copied to {dest}: {error}")
     module.exit_json(
         changed=bool(new) or files is None,
-        written=new,
+        written=[*new],
         diff={"before": "", "after": "".join(f"{dest / name}\n" for name in new)},
     )
 

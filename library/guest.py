@@ -8,114 +8,139 @@ DOCUMENTATION = r"""
 module: guest
 short_description: Start, stop or remove a guest
 description:
-  - Keeps a LinuxKit-like guest, run by the driver C(namespace) in a user namespace, in the wanted state.
-  - A running guest that is made of something else than asked for is restarted; its data disk stays.
+  - Keeps a LinuxKit-like guest in the wanted state. It runs in a user namespace, by the driver C(namespace).
+  - A running guest whose definition differs from the options is restarted; its data disk is kept.
+  - The guest gets nothing of the host that is not given here. The role C(guest) has defaults for all options.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   name:
-    description: The guest.
+    description: The guest's name on its machine.
     type: str
     required: true
   state:
     description:
-      - V(started) has the guest running, V(stopped) powers it off and keeps its disk, V(restarted) reboots it,
-        V(absent) removes its disk and all its traces.
+      - V(started) runs the guest, V(stopped) powers it off and keeps its disk, V(restarted) reboots it, V(absent)
+        removes it with its disk.
+      - V(started) and V(restarted) require O(hostname), O(uid_base), O(uid_count), O(memory), O(cpus), O(pids),
+        O(subnet), O(disk_size) and O(root).
     type: str
     choices: [started, stopped, restarted, absent]
     default: started
   hostname:
-    description: Its host name.
+    description: The guest's host name.
     type: str
-    default: linuxkit
   uid_base:
-    description: The first of the host's user and group ids that are the guest's own; the guest's root is this user.
+    description: The first of the host's user and group ids that are the guest's own; it is the guest's root.
     type: int
-    default: 1000000
   uid_count:
     description: How many ids the guest has.
     type: int
-    default: 1000000
   memory:
-    description: The most memory it may use, such as C(2g).
+    description: The most memory the guest may use, such as V(2g).
     type: str
-    default: 4g
   cpus:
-    description: The most processors it may use.
+    description: The most processors the guest may use.
     type: float
-    default: 2.0
   pids:
-    description: The most processes it may have.
+    description: The most processes the guest may have.
     type: int
-    default: 4096
   subnet:
-    description: The network between its eth0 and its private gateway.
+    description: The network between the guest's eth0 and its private gateway.
     type: str
-    default: 192.168.65.0/24
   uplink:
-    description: Whether the guest can go where the host can go, through a private gateway and pasta.
+    description: Whether the guest can reach what the host can reach, through its private gateway and pasta.
     type: bool
-    default: true
+    default: false
   host_access:
     description:
-      - TCP ports and ranges of the host's loopback, such as V(8000-8100), that it and its containers may reach at
-        C(host.docker.internal). Another list takes effect at once, without a restart.
+      - TCP ports and ranges of the host's loopback, such as V(8000-8100), that the guest and its containers may reach
+        at C(host.docker.internal). Changes take effect without a restart.
     type: list
     elements: str
-    default: ["1-65535"]
+    default: []
   allowlist:
     description:
-      - Names, C(*.NAME) for all below it, addresses and networks that it and its containers may look up and reach over
-        its proxy; all if empty. Another list takes effect at once, without a restart.
+      - What the guest and its containers may look up and reach through the guest's proxy - names, C(*.NAME) for every
+        name below it, addresses and networks. Everything if empty. Changes take effect without a restart.
     type: list
     elements: str
     default: []
   http_proxy:
     description:
-      - The host's proxy, C(http://[user:password@]host:port) or C(socks5://…), that its own proxy hands on to; none if
-        empty. One on the host's loopback is reached as C(host.docker.internal). It takes effect at once, too.
+      - The host's proxy, C(http://[user:password@]host:port) or C(socks5://…), to which the guest's own proxy passes
+        requests on; none if empty. A proxy on the host's loopback is reached as C(host.docker.internal).
+      - Changes take effect without a restart.
     type: str
     default: ""
   no_proxy:
-    description: What is reached past O(http_proxy), in the words of the variable C(no_proxy).
+    description: What is reached without O(http_proxy), in the syntax of the environment variable C(no_proxy).
+    type: list
+    elements: str
+    default: []
+  dns_servers:
+    description:
+      - The name servers for the guest and its containers, by addresses as the host reaches them, V(127.0.0.53)
+        included; those in the host's C(/etc/resolv.conf) if empty. Changes take effect without a restart.
+    type: list
+    elements: str
+    default: []
+  dns_search:
+    description:
+      - Domains in which the guest and its containers search short names; those in the host's C(/etc/resolv.conf) if
+        empty, none if V(.) alone. Changes take effect in the guest at once, in containers when they start.
     type: list
     elements: str
     default: []
   shares:
     description:
-      - Folders of the host that it and its containers have at the same path, such as V(/srv/data) or V(~/work) in the
-        home of O(owner), with V(:ro) after it for reading only. Another list takes effect at once, without a restart.
+      - Folders of the host that the guest and its containers see at the same path, such as V(/srv/data), or V(~/work)
+        in the home of O(owner). Append V(:ro) for read-only, V(:user=1000) to have the container user 1000 own the
+        files instead of root, or both as V(:ro,user=1000). Changes take effect without a restart.
     type: list
     elements: str
     default: []
+  ssh_agent:
+    description:
+      - The socket of an SSH agent of O(owner) on the host, such as V(~/.ssh/agent.sock), which containers may use at
+        C(/run/host-services/ssh-auth.sock); none if empty. Changes take effect without a restart.
+    type: str
+    default: ""
   owner:
-    description: The user of the host who runs it. Its root is this user in O(shares).
+    description:
+      - The user of the host who runs the guest.
+      - Files that the guest's root creates in O(shares) belong to this user, unless a share names another.
     type: str
     default: root
   disk_size:
-    description: The size of its data disk; it can grow, but never shrinks.
+    description: The size of the data disk, such as V(20g). It can grow but not shrink.
     type: str
-    default: 20g
   root:
-    description: Its root file system, a folder. Required where it is started.
+    description: The guest's root file system, a folder.
     type: path
   images:
-    description: Root file systems of its services, by the name that their entries use.
+    description: The root file systems of the guest's services, by the names that their definitions use.
     type: dict
     default: {}
+  bundles_changed:
+    description:
+      - Whether the bundles of the guest's services change in this run. Check mode, in which they are not written,
+        reports the reboot of a running guest then.
+    type: bool
+    default: false
   source:
     description: The folder that holds the Python package portchain on the host.
     type: path
     default: /usr/local/lib/portchain
 attributes:
   check_mode:
-    description: Says whether the guest would be started, restarted, stopped or removed.
+    description: Reports whether the guest would be started, restarted, stopped or removed.
     support: full
   diff_mode:
-    description: Shows the guest's state and make-up, before and after.
+    description: Shows the guest's state and definition, before and after.
     support: full
   idempotent:
-    description: Leaves a guest alone that is as asked for.
+    description: Leaves a guest alone that already is as asked for.
     support: full
 """
 
@@ -123,13 +148,20 @@ EXAMPLES = r"""
 - name: Start a guest
   guest:
     name: linuxkit
+    hostname: linuxkit
+    uid_base: 1000000
+    uid_count: 1000000
     memory: 2g
+    cpus: 2
+    pids: 4096
+    subnet: 192.168.65.0/24
+    disk_size: 20g
     root: /var/cache/portchain/images/guest-0123456789ab
     images:
       docker: /var/cache/portchain/images/docker-0123456789ab
       services: /var/cache/portchain/images/services-0123456789ab
 
-- name: Power it off
+- name: Power off a guest
   guest:
     name: linuxkit
     state: stopped
@@ -137,44 +169,51 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: How the guest is afterwards.
+  description: The guest's state after the task.
   returned: always
   type: dict
   sample: {"name": "linuxkit", "state": "running", "driver": "namespace", "pid": 4242, "uptime": 0.6}
 """
 
+from typing import Any  # noqa: E402
+
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain.daemon import STATE, DaemonError  # noqa: E402
-from ansible.module_utils.portchain.guest import manage, share_mounts  # noqa: E402
-from ansible.module_utils.portchain.guest.live import Live  # noqa: E402
-from ansible.module_utils.portchain.guest.spec import GuestSpec, parse_size  # noqa: E402
+from ansible.module_utils.portchain.host import guests, share_state  # noqa: E402
+from ansible.module_utils.portchain.host.guest_spec import GuestSpec, parse_size  # noqa: E402
+from ansible.module_utils.portchain.host.live_settings import LiveSettings  # noqa: E402
+from ansible.module_utils.portchain.linux.service_manager import STATE, DaemonError  # noqa: E402
 
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
-    "hostname": {"type": "str", "default": "linuxkit"},
-    "uid_base": {"type": "int", "default": 1000000},
-    "uid_count": {"type": "int", "default": 1000000},
-    "memory": {"type": "str", "default": "4g"},
-    "cpus": {"type": "float", "default": 2.0},
-    "pids": {"type": "int", "default": 4096},
-    "subnet": {"type": "str", "default": "192.168.65.0/24"},
-    "uplink": {"type": "bool", "default": True},
-    "host_access": {"type": "list", "elements": "str", "default": ["1-65535"]},
+    "hostname": {"type": "str"},
+    "uid_base": {"type": "int"},
+    "uid_count": {"type": "int"},
+    "memory": {"type": "str"},
+    "cpus": {"type": "float"},
+    "pids": {"type": "int"},
+    "subnet": {"type": "str"},
+    "uplink": {"type": "bool", "default": False},
+    "host_access": {"type": "list", "elements": "str", "default": []},
     "allowlist": {"type": "list", "elements": "str", "default": []},
-    "http_proxy": {"type": "str", "default": ""},
+    "http_proxy": {"type": "str", "default": "", "no_log": True},
     "no_proxy": {"type": "list", "elements": "str", "default": []},
+    "dns_servers": {"type": "list", "elements": "str", "default": []},
+    "dns_search": {"type": "list", "elements": "str", "default": []},
     "shares": {"type": "list", "elements": "str", "default": []},
+    "ssh_agent": {"type": "str", "default": ""},
     "owner": {"type": "str", "default": "root"},
-    "disk_size": {"type": "str", "default": "20g"},
+    "disk_size": {"type": "str"},
     "root": {"type": "path"},
     "images": {"type": "dict", "default": {}},
+    "bundles_changed": {"type": "bool", "default": False},
     "source": {"type": "path", "default": "/usr/local/lib/portchain"},
 }
+NEEDED = ("hostname", "uid_base", "uid_count", "memory", "cpus", "pids", "subnet", "disk_size", "root")
 
 
-def read_spec(params: dict) -> GuestSpec:
-    """The spec that the module's parameters ask for."""
+def read_spec(params: dict[str, Any]) -> GuestSpec:
+    """Read the spec from the module's parameters."""
     name = params["name"]
     same = ("name", "hostname", "uid_base", "uid_count", "cpus", "pids", "subnet", "uplink", "root", "images", "source")
     return GuestSpec(
@@ -187,28 +226,29 @@ def read_spec(params: dict) -> GuestSpec:
     )
 
 
-def would_change(state: str, before: manage.Status, spec: GuestSpec | None, live: Live) -> bool:
-    """Whether the state asked for is not the present one."""
+def would_change(
+    state: str, before: guests.GuestStatus, spec: GuestSpec | None, live: LiveSettings, bundles_changed: bool
+) -> bool:
+    """Return whether the guest is not yet in the state asked for."""
     if state == "absent":
         return before.state != "absent"
     if state == "stopped" or spec is None:
         return before.state in ("running", "starting")
-    as_asked = before.state == "running" and not manage.differs(spec) and not live.differs(STATE / spec.name)
-    return state == "restarted" or not as_asked
+    as_asked = before.state == "running" and not guests.differs(spec) and not live.differs(STATE / spec.name)
+    return state == "restarted" or bundles_changed or not as_asked or bool(share_state.find_problems(spec))
 
 
-def apply(state: str, name: str, spec: GuestSpec | None, live: Live) -> bool:
-    """Bring the guest into ``state``; returns whether anything was done."""
+def apply(state: str, name: str, spec: GuestSpec | None, live: LiveSettings) -> bool:
+    """Bring the guest into ``state``; return whether anything was done."""
     if state == "absent":
-        return manage.remove(name)
+        return guests.remove(name)
     if state == "stopped" or spec is None:
-        return manage.stop(name)
+        return guests.stop(name)
     if state == "restarted":
-        manage.stop(name)
+        guests.stop(name)
     told = live.apply(STATE / name)
-    changed = manage.start(spec) or told
-    share_mounts.wait(spec)
-    return changed
+    changed = guests.start(spec) or told
+    return share_state.wait(spec) or changed
 
 
 def main() -> None:
@@ -216,19 +256,21 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
-        required_if=[("state", "started", ("root",)), ("state", "restarted", ("root",))],
+        required_if=[("state", "started", NEEDED), ("state", "restarted", NEEDED)],
     )
     state, name = module.params["state"], module.params["name"]
-    before = manage.status(name)
+    before = guests.status(name)
     try:
         spec = read_spec(module.params) if state in ("started", "restarted") else None
-        live = Live.parse(module.params)
-        old_text = manage.defined_text(name)
+        live = LiveSettings.parse(module.params)
+        old_text = guests.describe_defined(name)
+        if spec and before.state == "running" and not live.differs(STATE / name):
+            old_text += "".join(f"{line}\n" for line in share_state.find_problems(spec))
         if module.check_mode:
-            changed, after = would_change(state, before, spec, live), before
+            changed, after = would_change(state, before, spec, live, module.params["bundles_changed"]), before
         else:
             changed = apply(state, name, spec, live)
-            after = manage.status(name)
+            after = guests.status(name)
     except (ValueError, OSError, TimeoutError, DaemonError) as error:
         module.fail_json(msg=str(error))
     wanted = {"started": "running", "restarted": "running"}.get(state, state)
@@ -237,7 +279,7 @@ def main() -> None:
         status=after.as_dict(),
         diff={
             "before": f"state: {before.state}\n{old_text}",
-            "after": f"state: {wanted if changed else before.state}\n{manage.text(spec, live) if spec else ''}",
+            "after": f"state: {wanted if changed else before.state}\n{guests.describe(spec, live) if spec else ''}",
         },
     )
 

@@ -8,37 +8,37 @@ DOCUMENTATION = r"""
 module: guest_images
 short_description: Build root file systems from Debian packages
 description:
-  - Builds images with mmdebstrap from the machine's own apt sources and keeps each under the hash of its inputs, so
+  - Builds images with mmdebstrap from the machine's own apt sources and stores each under the hash of its inputs, so
     that an image whose packages, suite and files did not change is not built again.
-  - A failed or interrupted build leaves nothing that could be taken for an image.
+  - A failed or interrupted build leaves no incomplete image in the cache.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   folder:
-    description: Folder with one folder an image, each with an C(image.yml) and, as wanted, C(files/) and C(customize).
+    description: A folder with one subfolder per image, of C(image.yml) and, optionally, C(files/) and C(customize).
     type: path
     required: true
   names:
-    description: The images that are wanted.
+    description: The images to build.
     type: list
     elements: str
     required: true
   cache:
-    description: Where finished images are kept.
+    description: The folder for finished images.
     type: path
     default: /var/cache/portchain/images
   suite:
-    description: The Debian suite; by default the machine's own.
+    description: The Debian suite; the machine's own by default.
     type: str
 attributes:
   check_mode:
-    description: Says which images would be built.
+    description: Reports which images would be built.
     support: full
   diff_mode:
-    description: Lists the images that are added to the cache.
+    description: Lists the images added to the cache.
     support: full
   idempotent:
-    description: Builds nothing that is there.
+    description: Builds only images that the cache lacks.
     support: full
 """
 
@@ -72,7 +72,7 @@ from ansible.module_utils.portchain.image.definition import DefinitionError  # n
 try:
     from ansible.module_utils.portchain.image.folder import load
 except ImportError:
-    YAML_ERROR = traceback.format_exc()
+    YAML_ERROR: str | None = traceback.format_exc()
 else:
     YAML_ERROR = None
 

@@ -6,36 +6,37 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: host_source
-short_description: Install the package portchain for the host's daemons
+short_description: Install the Python package portchain on the host
 description:
-  - Copies the Python package as a whole to where the host's daemons and the guests find it, or removes it.
+  - Copies the package to the folder from which the host's daemons and the guests import it, or removes it.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   src:
-    description: The package's folder on the same machine. Required where it is to be present.
+    description: The package to copy, a folder on the same machine. Required with V(present).
     type: path
   dest:
     description: The folder that holds the installed package.
     type: path
     default: /usr/local/lib/portchain
   state:
-    description: Whether it is there. With V(absent) it stays for as long as any guest but O(guest) has a daemon.
+    description:
+      - Whether the package is installed. V(absent) keeps it as long as a guest other than O(guest) has a daemon.
     type: str
     choices: [present, absent]
     default: present
   guest:
-    description: The guest that needs it no longer.
+    description: The name of the guest that no longer needs the package.
     type: str
 attributes:
   check_mode:
-    description: Says whether it would be copied or removed.
+    description: Reports whether the package would be copied or removed.
     support: full
   diff_mode:
-    description: Shows the digest of what is installed, before and after.
+    description: Shows the digest of the installed package, before and after.
     support: full
   idempotent:
-    description: Leaves an equal copy alone.
+    description: Leaves an identical copy alone.
     support: full
 """
 
@@ -44,7 +45,7 @@ EXAMPLES = r"""
   host_source:
     src: "{{ role_path }}/../../src/portchain"
 
-- name: Remove it with the last guest
+- name: Remove the package after the last guest
   host_source:
     state: absent
     guest: linuxkit
@@ -52,16 +53,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digest:
-  description: Stands for the content of the package that is installed afterwards; empty when it is removed.
+  description: The digest of the package that is installed after the task; empty if none is.
   returned: always
   type: str
   sample: 4dc1f5fc0a2d9a3b
 """
 
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain import daemon, install  # noqa: E402
+from ansible.module_utils.portchain.host import install  # noqa: E402
+from ansible.module_utils.portchain.linux import service_manager  # noqa: E402
 
 ARGUMENTS = {
     "src": {"type": "path"},
@@ -71,10 +74,10 @@ ARGUMENTS = {
 }
 
 
-def wanted_digest(params: dict, before: str) -> str:
-    """What is to be installed afterwards; raises FileNotFoundError."""
+def wanted_digest(params: dict[str, Any], before: str) -> str:
+    """Return the digest of the package that is to be installed; raise FileNotFoundError."""
     if params["state"] == "absent":
-        return before if daemon.guests() - {params["guest"]} else ""
+        return before if service_manager.guests() - {params["guest"]} else ""
     found = install.digest(Path(params["src"]))
     if not found:
         raise FileNotFoundError(f"host: no package in {params['src']}: src must be the folder src/portchain")

@@ -8,12 +8,12 @@ DOCUMENTATION = r"""
 module: port_forward_info
 short_description: List the forwards of a guest
 description:
-  - Asks the guest's forwarder for its forwards and their counters.
+  - Returns the forwards of the guest's forwarder, with their counters.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   guest:
-    description: The guest.
+    description: The guest's name on its machine.
     type: str
     required: true
 attributes:
@@ -29,7 +29,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: See which ports lead into the guest
+- name: List the ports that lead into the guest
   port_forward_info:
     guest: linuxkit
   register: ports
@@ -48,15 +48,15 @@ forwards:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain.daemon import RUN  # noqa: E402
-from ansible.module_utils.portchain.forwarder.declare import DeclareError, listed  # noqa: E402
+from ansible.module_utils.portchain.host.forwarder.declare import DeclareError, list_forwards  # noqa: E402
+from ansible.module_utils.portchain.linux.service_manager import RUN  # noqa: E402
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={"guest": {"type": "str", "required": True}}, supports_check_mode=True)
     try:
-        module.exit_json(changed=False, forwards=listed(RUN / module.params["guest"] / "control.sock"))
+        module.exit_json(changed=False, forwards=list_forwards(RUN / module.params["guest"] / "control.sock"))
     except DeclareError as error:
         module.fail_json(msg=str(error))
 

@@ -8,17 +8,17 @@ DOCUMENTATION = r"""
 module: port_forwards
 short_description: Declare the forwards of a guest
 description:
-  - Makes the given forwards the ones that the guest's forwarder has been told of, all of them or none.
-  - Fails, naming the port and who holds it, where one of them cannot be listened on; then nothing has changed.
+  - Declares the given forwards to the guest's forwarder, all or none of them. Others that were declared are removed.
+  - Fails if the host cannot listen on one of them, and names the port and who holds it; then nothing has changed.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   guest:
-    description: The guest.
+    description: The guest's name on its machine.
     type: str
     required: true
   forwards:
-    description: All of them; those that are not given are removed.
+    description: All forwards that are declared.
     type: list
     elements: dict
     default: []
@@ -32,24 +32,24 @@ options:
         type: str
         required: true
       protocol:
-        description: The protocol of both.
+        description: The protocol of both ends.
         type: str
         choices: [tcp, udp]
         default: tcp
       proxy_protocol:
-        description: The version of the PROXY protocol in which the target is told of each client; for tcp.
+        description: The version of the PROXY protocol that tells the target each client's address; tcp only.
         type: str
         choices: ["", v1, v2]
         default: ""
 attributes:
   check_mode:
-    description: Says what would change, and which ports could not be listened on; the forwarder need not run yet.
+    description: Reports what would change and which ports could not be bound; the forwarder need not run yet.
     support: full
   diff_mode:
     description: Shows the forwards, before and after.
     support: full
   idempotent:
-    description: Leaves forwards alone that are as asked for.
+    description: Leaves forwards alone that already are as asked for.
     support: full
 """
 
@@ -64,7 +64,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 forwards:
-  description: The forwards afterwards, in check mode those that are there.
+  description: The declared forwards after the task; in check mode the present ones.
   returned: success
   type: list
   elements: dict
@@ -75,15 +75,16 @@ forwards:
 """
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible.module_utils.portchain.daemon import RUN  # noqa: E402
-from ansible.module_utils.portchain.forwarder.declare import (  # noqa: E402
+from ansible.module_utils.portchain.host.forwarder.declare import (  # noqa: E402
     DeclareError,
-    bound,
+    bound_forwards,
     declare,
-    declared,
+    list_declared,
     predict_conflicts,
 )
-from ansible.module_utils.portchain.forwarder.plan import plan, read_forwards  # noqa: E402
+from ansible.module_utils.portchain.host.forwarder.forward_changes import plan_changes, read_forwards  # noqa: E402
+from ansible.module_utils.portchain.linux.service_manager import RUN  # noqa: E402
+from ansible.module_utils.portchain.ports.forward import Forward  # noqa: E402
 
 FORWARD = {
     "listen": {"type": "str", "required": True},
@@ -93,8 +94,8 @@ FORWARD = {
 }
 
 
-def text(forwards: list) -> str:
-    """A line for each forward."""
+def text(forwards: list[Forward]) -> str:
+    """Format the forwards, one line each."""
     return "".join(sorted(f"{f.listen} -> {f.target} {f.proxy_protocol}".rstrip() + "\n" for f in forwards))
 
 
@@ -110,9 +111,9 @@ def main() -> None:
     control = RUN / module.params["guest"] / "control.sock"
     try:
         wanted = read_forwards(module.params["forwards"])
-        answer = declared(control, may_be_absent=module.check_mode)
-        current = bound(answer)
-        steps = plan(current, wanted)
+        answer = list_declared(control, may_be_absent=module.check_mode)
+        current = bound_forwards(answer)
+        steps = plan_changes(current, wanted)
         if steps.changed and module.check_mode:
             predict_conflicts(steps)
         elif steps.changed:

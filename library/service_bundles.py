@@ -8,22 +8,21 @@ DOCUMENTATION = r"""
 module: service_bundles
 short_description: Render a guest's YAML as OCI bundles
 description:
-  - Reads a guest as LinuxKit describes it, and makes the folder that the guest has as C(/containers), as LinuxKit lays
-    it out. Images on disk that it names are unpacked into the cache.
-  - Files that do not belong there are removed.
+  - Reads a guest in LinuxKit's YAML and creates the folder that the guest sees as C(/containers), in LinuxKit's layout.
+    Images on disk that the YAML names are unpacked into the cache.
+  - Other files in that folder are removed.
 version_added: "0.1.0"
 author: portchain developers (@portchain)
 options:
   yaml:
-    description: The guest, in LinuxKit's YAML.
+    description: The guest, in LinuxKit's YAML. Without it the guest has every service of the catalogue.
     type: path
-    required: true
   catalogue:
-    description: Folder with one folder a service, each with a C(service.yml) and, as wanted, C(files/).
+    description: A folder with one subfolder per service, of C(service.yml) and, optionally, C(files/).
     type: path
     required: true
   sets:
-    description: Root file systems of Debian packages by their names; archives among them are left out.
+    description: Root file systems built from Debian packages, by name; archives among them are ignored.
     type: dict
     required: true
   cache:
@@ -33,14 +32,14 @@ options:
   hostname:
     description: The guest's host name.
     type: str
-    default: linuxkit
+    required: true
   dest:
-    description: The folder to make.
+    description: The folder to create.
     type: path
     required: true
 attributes:
   check_mode:
-    description: Says what would change.
+    description: Reports the files that would change.
     support: full
   diff_mode:
     description: Lists the files that differ.
@@ -51,9 +50,10 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Render a guest
+- name: Render a guest's services
   service_bundles:
     yaml: inventory/guest.yml
+    hostname: linuxkit
     catalogue: roles/guest_services/services
     sets:
       docker: /var/cache/portchain/images/docker-0123456789ab
@@ -69,7 +69,7 @@ files:
   elements: str
   sample: ["services/docker/config.json"]
 images:
-  description: The root file systems that the guest's containers have, by their names below C(/containers/images).
+  description: The root file systems of the guest's containers, by their names below C(/containers/images).
   returned: always
   type: dict
   sample: {"services": "/var/cache/portchain/images/services-0123456789ab"}
@@ -77,39 +77,43 @@ images:
 
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
 
 try:
     import yaml  # noqa: F401
-    from ansible.module_utils.portchain.guest import catalogue, cgroups, yaml_guest
-    from ansible.module_utils.portchain.guest.yaml_images import Images
-    from ansible.module_utils.portchain.guest.yaml_source import GuestYamlError
-    from ansible.module_utils.portchain.image import unpack
-    from ansible.module_utils.portchain.image.stored import StoredImageError
+    from ansible.module_utils.portchain.linux import control_groups
+    from ansible.module_utils.portchain.linuxkit import catalogue, description, layers
+    from ansible.module_utils.portchain.linuxkit.images import Images
+    from ansible.module_utils.portchain.linuxkit.stored_image import StoredImageError
+    from ansible.module_utils.portchain.linuxkit.yaml_source import GuestYamlError
 except ImportError:
-    YAML_ERROR = traceback.format_exc()
+    YAML_ERROR: str | None = traceback.format_exc()
 else:
     YAML_ERROR = None
 
 
-def load(params: dict) -> yaml_guest.GuestYaml:
-    """The guest that the module's parameters ask for; raises GuestYamlError where this guest cannot be it."""
+def load(params: dict[str, Any]) -> description.GuestYaml:
+    """Read the guest from the module's parameters; raise GuestYamlError if this project cannot run it."""
     sets = [name for name, path in params["sets"].items() if not path.endswith(".tar")]
-    guest = yaml_guest.read(Path(params["yaml"]), Images(Path(params["catalogue"]), sets))
-    if guest.unfit:
-        raise GuestYamlError(guest.unfit)
+    images = Images(Path(params["catalogue"]), sets)
+    guest = description.read(Path(params["yaml"]), images) if params["yaml"] else description.read_default(images)
+    if guest.unsupported:
+        raise GuestYamlError(guest.unsupported)
     return guest
 
 
-def unpack_images(guest: yaml_guest.GuestYaml, params: dict, check_mode: bool) -> tuple[dict[str, str], bool]:
-    """The images by name, those on disk unpacked; and whether one was."""
+def unpack_images(
+    guest: description.GuestYaml, params: dict[str, Any], check_mode: bool
+) -> tuple[dict[str, str], bool]:
+    """Return the images by name, and whether one on disk was unpacked."""
     cache, unpacked = Path(params["cache"]), False
     paths = {}
     for key, image in guest.images.items():
         paths[key] = str(cache / key) if image.stored else params["sets"][key]
         if image.stored and not (cache / key).exists():
-            unpacked = check_mode or unpack.into_cache(image.stored, cache)
+            unpacked = check_mode or layers.unpack(image.stored, cache)
     return paths, unpacked
 
 
@@ -117,11 +121,11 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "yaml": {"type": "path", "required": True},
+            "yaml": {"type": "path"},
             "catalogue": {"type": "path", "required": True},
             "sets": {"type": "dict", "required": True},
             "cache": {"type": "path", "default": "/var/cache/portchain/images"},
-            "hostname": {"type": "str", "default": "linuxkit"},
+            "hostname": {"type": "str", "required": True},
             "dest": {"type": "path", "required": True},
         },
         supports_check_mode=True,
@@ -134,11 +138,13 @@ def main() -> None:
         images, unpacked = unpack_images(guest, module.params, module.check_mode)
     except (GuestYamlError, StoredImageError) as error:
         module.fail_json(msg=str(error))
-    wanted = catalogue.tree(guest, module.params["hostname"], cgroups.limit_memory(cgroups.own_hierarchies()))
-    present = catalogue.read(dest)
+    wanted = catalogue.build_tree(
+        guest, module.params["hostname"], control_groups.can_limit_memory(control_groups.own_hierarchies())
+    )
+    present = catalogue.read_tree(dest)
     differing = sorted(name for name in {*present, *wanted} if present.get(name) != wanted.get(name))
     if differing and not module.check_mode:
-        catalogue.write(dest, wanted)
+        catalogue.write_tree(dest, wanted)
     module.exit_json(
         changed=bool(differing) or unpacked,
         files=differing,

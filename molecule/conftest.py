@@ -19,6 +19,11 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 SEED = Path(__file__).parents[1] / "tests/data/seed_topology.yml"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have more done where there is time."""
+    parser.addoption("--traces", type=int, default=40, help="how often a healthy machine is traced")
+
+
 @pytest.fixture(scope="session")
 def seed() -> dict[str, Any]:
     """The facts of the machine that is reproduced."""

@@ -11,17 +11,17 @@ import sys
 import time
 from pathlib import Path
 
-from portchain import unix_http
-from portchain.guest import manage
-from portchain.guest.spec import GuestSpec
+from portchain.host import guests
+from portchain.host.guest_spec import GuestSpec
+from portchain.http import blocking_client
 
 
 def boot(spec: GuestSpec) -> float:
     """Power the guest off, start it, and return the seconds until the engine answered."""
-    manage.stop(spec.name)
+    guests.stop(spec.name)
     started = time.monotonic()
-    manage.start(spec)
-    unix_http.wait_for_json(f"{spec.run_dir}/docker.sock", "/version", 60)
+    guests.start(spec)
+    blocking_client.wait_for_json(f"{spec.run_dir}/docker.sock", "/version", 60)
     return time.monotonic() - started
 
 
@@ -31,7 +31,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     name, boots = sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 5
-    spec = GuestSpec.load(Path(manage.spec_file(name)))
+    spec = GuestSpec.load(Path(guests.spec_file(name)))
     taken = [boot(spec) for _ in range(boots)]
     print("  ".join(f"{seconds:.2f} s" for seconds in taken))
     print(f"median of {boots} boots to the engine's answer: {statistics.median(taken):.2f} s")

@@ -23,8 +23,9 @@ FLAGS = (
 )
 ALLOWED = ("file:", "data:", "about:", "http://127.0.0.1:", "http://localhost:")
 FIRST_SECONDS = 60
+PATIENCE = 30_000  # milliseconds, on a machine that is busy
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     made = context.new_page()
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(PATIENCE)
     made.on("console", said)
     made.on("pageerror", lambda error: complaints.append(str(error)))
     made.on("request", asked)

@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from portchain.unix_http import request
+from portchain.http.blocking_client import request
 
 SECONDS = 1.0
 BLOCK = 256 * 1024
@@ -173,10 +173,10 @@ def process(*command: str) -> Iterator[None]:
 @contextmanager
 def forwarder(target: int) -> Iterator[int]:
     """The host's daemon and the guest's end."""
-    main = "import sys; from portchain.guest.services.vpnkit_forwarder import main; main(sys.argv[1])"
+    main = "import sys; from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main; main(sys.argv[1])"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         port, run, uid = free_port(), f"{folder}/run", str(os.getuid())
-        daemon = ("portchain.forwarder", "--guest", "bench", "--run-dir", run, "--state-dir", f"{folder}/state")
+        daemon = ("portchain.host", "--guest", "bench", "--run-dir", run, "--state-dir", f"{folder}/state")
         stack.enter_context(process(sys.executable, "-m", *daemon, "--owner", uid, "--guest-uid", uid))
         stack.enter_context(process(sys.executable, "-c", main, f"{run}/host-services/forwarder.sock"))
         ends = {"listen": f"127.0.0.1:{port}", "target": f"127.0.0.1:{target}"}

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import docker
-from probing import Guest, cleaned, refused, wait_for
+from probing import Guest, cleaned, refused
+
+from support.waiting import eventually
 
 FIRST = 20000
 PUBLISHED = (250, 500, 1000)
@@ -62,7 +64,7 @@ def declare(guest: Guest, count: int, others: list[dict[str, Any]]) -> None:
     def all_there() -> bool:
         return sum(row["state"] == "listening" for row in guest.forwards("declared")) == count + len(others)
 
-    wait_for(all_there, f"{count} listening forwards", 60)
+    eventually(all_there, f"{count} listening forwards", 60)
 
 
 def forwarding(guest: Guest) -> None:
@@ -82,7 +84,7 @@ def forwarding(guest: Guest) -> None:
             declare(guest, 0, others)
     finally:
         declare(guest, 0, others)
-    wait_for(lambda: refused(FIRST), "no listener left")
+    eventually(lambda: refused(FIRST), "no listener left")
 
 
 def main() -> int:

@@ -19,7 +19,8 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
-from portchain import unix_http
+from portchain.http import blocking_client
+from support.waiting import eventually
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -50,20 +51,6 @@ def free_ports(count: int = 1) -> list[int]:
 def free_port() -> int:
     """A host port that nobody holds and no other test is given."""
     return free_ports()[0]
-
-
-def wait_for(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Poll until ``condition`` holds; returns what it returned."""
-    end = time.monotonic() + deadline
-    while True:
-        try:
-            found = condition()
-        except (OSError, ValueError, docker.errors.APIError):
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < end, f"not within {deadline} s: {what}"
-        time.sleep(0.05)
 
 
 def connect(port: int, address: str = "127.0.0.1") -> socket.socket:
@@ -97,7 +84,7 @@ def answers(port: int, address: str = "127.0.0.1") -> bool:
 
 def answered(port: int, address: str = "127.0.0.1", deadline: float = DEADLINE) -> None:
     """Wait until a probe replies: the port is there at once, the server behind it needs a moment to start."""
-    wait_for(lambda: answers(port, address), f"an answer at {address}:{port}", deadline)
+    eventually(lambda: answers(port, address), f"an answer at {address}:{port}", deadline)
 
 
 def datagram(port: int, data: bytes, address: str = "127.0.0.1", tries: int = 20) -> bytes:
@@ -182,7 +169,7 @@ class Guest:
 
     def control(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         """One request to the control interface: status and body."""
-        return unix_http.request(str(self.run_dir / "control.sock"), method, path, DEADLINE, body)
+        return blocking_client.request(str(self.run_dir / "control.sock"), method, path, DEADLINE, body)
 
     def forwards(self, origin: str = "container") -> list[dict[str, Any]]:
         """The forwards of an origin, as the daemon has them."""
@@ -218,7 +205,10 @@ class Guest:
     def engine_says(self, path: str) -> Any:
         """The engine's own answer at its socket in the guest, past all that the host has to do with it."""
         sock = f"/proc/{self.pid}/root/run/guest-services/docker.sock"
-        script = "import sys; from portchain import unix_http; print(unix_http.request(*sys.argv[1:], 10)[1].decode())"
+        script = (
+            "import sys; from portchain.http.blocking_client import request; "
+            "print(request(*sys.argv[1:], 10)[1].decode())"
+        )
         try:
             return json.loads(as_root(sys.executable, "-c", script, sock, "GET", path))
         except subprocess.CalledProcessError as error:

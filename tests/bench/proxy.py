@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-from portchain.engine.proxy import Proxy, dial_unix
+from portchain.host.docker_api.proxy import Proxy, dial_unix
 
 SIZE = 512 * 1024 * 1024
 SECONDS = 1.0
@@ -61,7 +61,7 @@ def proxy(listener: socket.socket, path: str) -> None:
     """The proxy, passing everything on."""
 
     async def main() -> None:
-        Proxy(lambda: dial_unix(path), lambda _method, _path: None).serve(listener)
+        Proxy(lambda: dial_unix(path)).serve(listener, lambda _method, _path: None)
         await asyncio.Event().wait()
 
     asyncio.run(main())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the pictures in docs/ of a running guest: report and dashboard with the seed's six ports, report with sixty."""
+"""Make docs/images of a running guest: report and dashboard with the seed's six ports, report with sixty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from playwright.sync_api import Browser, expect
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+IMAGES = Path(__file__).resolve().parents[2] / "docs/images"
 # Three ports each, from 9001 on; with the seed's six they are sixty.
 CONTAINERS = {
     "bridge": ("login", "images"),
@@ -71,7 +71,7 @@ def photograph(browser: Browser, guest: str, name: str, *schemes: str) -> None:
             view.goto(file.as_uri())
             end = view.evaluate("document.getElementById('picture').getBoundingClientRect().bottom")
             view.set_viewport_size({"width": WIDTH, "height": round(end) + MARGIN})
-            view.screenshot(path=DOCS / f"report-{name}-{scheme}.png")
+            view.screenshot(path=IMAGES / f"report-{name}-{scheme}.png")
             view.close()
 
 
@@ -83,14 +83,14 @@ def photograph_dashboard(browser: Browser, guest: str, container: Container) -> 
         expect(view.locator("#live-traffic tr.broken")).to_have_count(0)
         container.pause()
         expect(view.locator("#live-traffic tr.broken")).to_have_count(1)
-        view.screenshot(path=DOCS / "dashboard-dark.png")
+        view.screenshot(path=IMAGES / "dashboard-dark.png")
         container.unpause()
         view.get_by_role("button", name=f"Shell of {container.name}", exact=True).click()
         expect(view.get_by_role("log")).to_contain_text("#")
         view.get_by_label("Terminal", exact=True).press_sequentially(COMMAND)
         expect(view.get_by_role("log")).to_contain_text("portchain: the chain answered")
         view.wait_for_timeout(SETTLED)
-        view.locator("dialog").screenshot(path=DOCS / "dashboard-shell.png")
+        view.locator("dialog").screenshot(path=IMAGES / "dashboard-shell.png")
         view.close()
 
 
@@ -101,7 +101,7 @@ def main(guest: str) -> None:
         photograph(browser, guest, "seed", "light")
         photograph_dashboard(browser, guest, engine.containers.get("nginx"))
         with sixty(engine, guest):
-            photograph(browser, guest, "60", "light", "dark")
+            photograph(browser, guest, "60", "dark")
 
 
 if __name__ == "__main__":

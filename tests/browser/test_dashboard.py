@@ -6,27 +6,30 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event, RLock, Thread
 from typing import Any
 
 import pytest
-from chain.draw.machines import seed
-from dashboard.serving import Deeds, Served, served
 from playwright.sync_api import Browser, Locator, Page, expect
-from probing import wait_for
 
-from portchain.chain.model import Guest, Machine
-from portchain.chain.walk import trace_all
-from portchain.dashboard.changes import Picture
-from portchain.dashboard.view import View
+from portchain.dashboard.page_changes import Picture
+from portchain.dashboard.running import AT_ONCE
+from portchain.dashboard.view import LivePage
+from portchain.trace.judge.chains import trace_all
+from portchain.trace.model import Guest, Machine
+from support.dashboard_serving import Deeds, Served, served
+from support.machines import seed
+from support.waiting import eventually
 
 
 class Changing:
-    """The seed's machine, as a test would have it; ``time`` passes with each look."""
+    """The seed's machine, as a test would have it; ``time`` passes with each look, in another thread."""
 
     def __init__(self) -> None:
         self.machine = seed()
-        self._view = View()
+        self.moving = 0  # connections more at each forward with each look
+        self._view = LivePage()
+        self._lock = RLock()
 
     @property
     def guest(self) -> Guest:
@@ -34,25 +37,30 @@ class Changing:
         return self.machine.guest
 
     def see(self) -> Picture:
-        self.change(time=self.guest.time + 1)
-        return self._view.draw(self.machine, trace_all(self.machine))
+        with self._lock:
+            self.change(time=self.guest.time + 1)
+            self.traffic(self.moving)
+            return self._view.draw(self.machine, trace_all(self.machine))
 
     def change(self, **words: Any) -> None:
-        self.machine = replace(self.machine, guest=replace(self.guest, **words))
+        with self._lock:
+            self.machine = replace(self.machine, guest=replace(self.guest, **words))
 
     def state(self, name: str, state: str) -> None:
         """Have a container in another state, without its ports where it does not run."""
-        box = self.guest.container(name)
-        others = [replace(one, state=state) if one is box else one for one in self.guest.containers]
-        self.change(containers=tuple(others))
+        with self._lock:
+            box = self.guest.container(name)
+            others = [replace(one, state=state) if one is box else one for one in self.guest.containers]
+            self.change(containers=tuple(others))
 
     def traffic(self, count: int) -> None:
         """So many more connections at each forward."""
-        forwarder = self.machine.host.forwarder
-        assert forwarder
-        moved = tuple(replace(one, connections=one.connections + count) for one in forwarder.forwards)
-        host = replace(self.machine.host, forwarder=replace(forwarder, forwards=moved))
-        self.machine = Machine(host, self.machine.guest)
+        with self._lock:
+            forwarder = self.machine.host.forwarder
+            assert forwarder
+            moved = tuple(replace(one, connections=one.connections + count) for one in forwarder.forwards)
+            host = replace(self.machine.host, forwarder=replace(forwarder, forwards=moved))
+            self.machine = Machine(host, self.machine.guest)
 
 
 @pytest.fixture
@@ -86,7 +94,7 @@ def live(board: Served, page: Page) -> Page:
 
 
 def test_the_token_is_gone_from_the_address_and_scripts_see_no_cookie(live: Page, board: Served) -> None:
-    assert live.url == f"http://127.0.0.1:{board.port}/{board.guard.place}/"
+    assert live.url == f"http://127.0.0.1:{board.port}/{board.guard.secret_path}/"
     assert live.evaluate("document.cookie") == ""
     assert board.guard.token not in live.content()
 
@@ -106,8 +114,9 @@ def test_traffic_moves(live: Page, changing: Changing) -> None:
     cell = live.locator("#live-traffic tbody tr").first.locator("td").nth(2)
     before = int(cell.inner_text())
     changing.traffic(7)
-    expect(cell).to_contain_text(str(before + 7))
-    expect(cell).to_contain_text("/s")
+    expect(cell).to_have_text(str(before + 7))
+    changing.moving = 3
+    expect(cell).to_contain_text("+3/s")
 
 
 def test_a_broken_hop_turns_red_and_says_why_aloud(live: Page, changing: Changing) -> None:
@@ -232,10 +241,24 @@ def test_keys_arrive_as_a_terminal_sends_them(live: Page, board: Served, termina
     terminal.fill("two\nlines")
     expect(terminal).to_have_value("")
     wanted = b"a\x03\x1b[A\t\x1b[Z\x1b\x1bb\x1b[3~\x7f\rtwo\rlines"
-    wait_for(lambda: b"".join(typed) == wanted, "every key, in order")
+    eventually(lambda: b"".join(typed) == wanted, "every key, in order")
     terminal.press("Shift+Escape")
     expect(terminal).to_have_count(0)
     assert board.deeds.programs[0].ended.wait(10)
+
+
+def test_no_key_is_lost_while_the_shell_prints(board: Served, terminal: Locator) -> None:
+    shell, typed, wanted = board.deeds.programs[0], bytearray(), b"echo $((6 * 7)); ls -d /usr/local/bin"
+    echo = shell.write
+
+    async def write(data: bytes) -> None:
+        typed.extend(data)
+        await echo(b"printed " * (3 * AT_ONCE // 8))
+
+    shell.write = write  # type: ignore[method-assign]
+    terminal.press_sequentially(wanted.decode())
+    eventually(lambda: len(typed) >= len(wanted), "every key")
+    assert typed == wanted
 
 
 def test_a_shell_fills_its_window_and_follows_its_size(live: Page, board: Served, terminal: Locator) -> None:
@@ -243,7 +266,7 @@ def test_a_shell_fills_its_window_and_follows_its_size(live: Page, board: Served
     assert 100 < first.columns < 200
     assert 30 < first.lines < 60
     live.set_viewport_size({"width": 700, "height": 500})
-    wait_for(lambda: len(board.deeds.programs[0].sizes) > 1, "another size")
+    eventually(lambda: len(board.deeds.programs[0].sizes) > 1, "another size")
     last = board.deeds.programs[0].sizes[-1]
     assert last.columns < first.columns
     assert last.lines < first.lines
@@ -311,8 +334,8 @@ def stranger() -> Iterator[Stranger]:
 def test_another_port_learns_nothing_and_reads_and_changes_nothing(
     browser: Browser, board: Served, changing: Changing, stranger: Stranger
 ) -> None:
-    secrets = (board.guard.token, board.guard.session, board.guard.place)
-    places = (f"{board.guard.place}/events", f"?token={board.guard.token}")
+    secrets = (board.guard.token, board.guard.session, board.guard.secret_path)
+    places = (f"{board.guard.secret_path}/events", f"?token={board.guard.token}")
     context = browser.new_context()
     page = context.new_page()
     page.goto(board.guard.url)
@@ -324,7 +347,9 @@ def test_another_port_learns_nothing_and_reads_and_changes_nothing(
     for place in places:
         address = f"http://127.0.0.1:{board.port}/{place}"
         assert page.evaluate("url => fetch(url, {credentials: 'include'}).then(() => 1, () => 0)", address) == 0
-    action = f"http://127.0.0.1:{board.port}/{board.guard.place}/containers/{changing.guest.containers[0].id}/stop"
+    action = (
+        f"http://127.0.0.1:{board.port}/{board.guard.secret_path}/containers/{changing.guest.containers[0].id}/stop"
+    )
     with page.expect_response(action) as answer:
         page.evaluate(
             """action => {

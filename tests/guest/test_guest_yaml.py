@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from probing import wait_for
 
-from portchain.docker_archive import write_archive
-from portchain.guest import manage
-from portchain.guest.spec import GuestSpec
+from portchain.host import guests
+from portchain.host.guest_spec import GuestSpec
+from portchain.image.docker_archive import write_archive
+from support.waiting import eventually
 
 from .plays import PROJECT, play
 
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a guest is booted by root"),
     pytest.mark.usefixtures("images"),
 ]
-EXAMPLE = PROJECT / "docs/examples/own-service.yml"
+EXAMPLE = PROJECT / "docs/howto/examples/own-service.yml"
 PORTCHAIN = str(Path(sys.executable).with_name("portchain"))
 
 
@@ -46,7 +46,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def guest(described: Path) -> Iterator[None]:
     """It runs."""
-    play("site.yml", "--extra-vars", f"guest_yaml={described}")
+    play("site.yml", "--extra-vars", f"guest_services_yaml={described}")
     yield
     play("playbooks/teardown.yml")
 
@@ -78,11 +78,11 @@ def test_its_service_shows_what_onboot_made_of_its_file() -> None:
 
 
 def test_an_image_on_disk_ran_by_its_own_words() -> None:
-    assert logs("box").endswith("Z from the image\n")
+    eventually(lambda: logs("box").endswith("Z from the image\n"), "its log")
 
 
 def test_one_that_failed_stopped_nothing() -> None:
-    console = Path("/var/log/portchain/trace/guest/current").read_text()
+    console = Path("/var/log/portchain/trace/console.log").read_text()
     assert "guest: onboot wrong: ended with status 1; portchain logs wrong" in console
 
 
@@ -97,17 +97,30 @@ def test_its_services_are_those_named_with_their_own_rights() -> None:
 
 
 def test_onshutdown_has_the_last_word() -> None:
-    spec = GuestSpec.load(manage.spec_file("trace"))
-    assert manage.stop("trace")
-    assert manage.start(spec)
-    wait_for(lambda: reached("true"), "the way into the guest")
+    spec = GuestSpec.load(guests.spec_file("trace"))
+    assert guests.stop("trace")
+    assert guests.start(spec)
+    eventually(lambda: reached("true"), "the way into the guest")
     assert inside("cat /var/lib/docker/last-words") == "ended\n"
+
+
+def test_a_dry_run_foretells_that_other_services_reboot_the_guest(described: Path) -> None:
+    other = yaml.safe_load(described.read_text())
+    other["services"].pop()
+    fewer = described.with_name("fewer.yml")
+    fewer.write_text(yaml.safe_dump(other))
+
+    def start(guest_yaml: Path) -> str:
+        shown = play("playbooks/guest.yml", "--check", "--extra-vars", f"guest_services_yaml={guest_yaml}")
+        return shown.partition("TASK [guest : Start, stop or remove the guest]")[2].splitlines()[1].partition(":")[0]
+
+    assert (start(described), start(fewer)) == ("ok", "changed")
 
 
 def test_what_cannot_boot_changes_nothing(tmp_path: Path) -> None:
     wrong = tmp_path / "guest.yml"
     wrong.write_text("services:\n  - name: getty\n    image: example/getty:v1\n")
-    before = manage.status("trace").pid
+    before = guests.status("trace").pid
     with pytest.raises(AssertionError, match=r"guest\.yml:3: services\[0\]\.image: .* is a registry's"):
-        play("site.yml", "--extra-vars", f"guest_yaml={wrong}")
-    assert manage.status("trace").pid == before
+        play("site.yml", "--extra-vars", f"guest_services_yaml={wrong}")
+    assert guests.status("trace").pid == before

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portchain.guest import manage
+from portchain.host import guests
 
 from .plays import play
 from .traces import traces
@@ -23,12 +23,18 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def before() -> Iterator[set[str]]:
-    """The machine's traces before the test; whatever happens, the guest is taken down afterwards."""
+    """The machine's traces before the tests; whatever happens, the guest is taken down after them."""
     found = traces()
     yield found
     play("playbooks/teardown.yml")
+
+
+@pytest.fixture(scope="module")
+def up(before: set[str]) -> None:
+    """A guest that is up, for those tests that leave it up."""
+    play("site.yml")
 
 
 def left_over(before: set[str]) -> list[str]:
@@ -49,30 +55,30 @@ def test_a_dry_run_on_a_clean_machine_works_and_changes_nothing(before: set[str]
     assert left_over(before) == []
 
 
-def test_power_off_from_inside_ends_the_guest_and_it_can_be_started_again(before: set[str]) -> None:
-    play("site.yml")
+@pytest.mark.usefixtures("up")
+def test_power_off_from_inside_ends_the_guest_and_it_can_be_started_again() -> None:
     subprocess.run(["ssh", "-F", "/run/portchain/trace/ssh_config", "trace", "poweroff"], timeout=30, check=False)
     end = time.monotonic() + 30
-    while manage.status("trace").state != "stopped":
-        assert time.monotonic() < end, manage.status("trace")
+    while guests.status("trace").state != "stopped":
+        assert time.monotonic() < end, guests.status("trace")
         time.sleep(0.1)
     time.sleep(2)
-    assert manage.status("trace").state == "stopped"
+    assert guests.status("trace").state == "stopped"
     assert "changed=1 " in play("site.yml").splitlines()[-2]
-    assert manage.status("trace").state == "running"
+    assert guests.status("trace").state == "running"
 
 
 def mounts_of(pid: int) -> str:
     return Path(f"/proc/{pid}/mountinfo").read_text()
 
 
+@pytest.mark.usefixtures("up")
 def test_after_a_teardown_nothing_is_left(before: set[str]) -> None:
-    play("site.yml")
     made = traces() - before
     for kind in ("process", "namespace", "loop", "cgroup", "file", "reserved"):
         assert any(line.startswith(kind) for line in made), f"no {kind} is seen while the guest runs"
     assert not any(line.startswith(("link", "rule", "mount")) for line in made), made
-    assert " /srv rw,nosuid,nodev" in mounts_of(manage.status("trace").pid or 0)
+    assert " /srv rw,nosuid,nodev" in mounts_of(guests.status("trace").pid or 0)
     assert "changed=0" in play("site.yml").splitlines()[-2]
     play("playbooks/teardown.yml")
     assert left_over(before) == []
@@ -83,7 +89,7 @@ def keepers() -> list[int]:
     """The host's processes that keep the guest: runsv, the supervisor, the forwarder."""
     words = (
         b"runsv\0/run/portchain/trace/",
-        b"portchain.guest.supervisor\0/var/lib/portchain/trace/",
+        b"portchain.host.drivers.namespace.supervisor\0/var/lib/portchain/trace/",
         b"--guest=trace\0",
     )
     found = []

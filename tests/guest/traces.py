@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NAMESPACES = ("mnt", "net", "pid", "user", "uts", "ipc", "cgroup")
-FOLDERS = ("/run/portchain", "/var/lib/portchain", "/var/log/portchain", "/usr/local/lib/portchain")
+FOLDERS = (
+    *("/run/portchain", "/var/lib/portchain", "/var/log/portchain", "/usr/local/lib/portchain"),
+    str(Path.home() / ".docker/contexts"),
+)
 
 
 def traces() -> set[str]:
@@ -25,6 +28,11 @@ def traces() -> set[str]:
         *(f"unit {path}" for path in Path("/etc/systemd/system").glob("portchain*")),
         *(f"file {path}" for folder in FOLDERS for path in (Path(folder), *Path(folder).rglob("*")) if path.exists()),
     }
+
+
+def written() -> set[str]:
+    """The traces that are files, or lines in files."""
+    return {line for line in traces() if line.startswith(("file", "reserved", "unit"))}
 
 
 def _processes() -> Iterator[str]:

@@ -16,18 +16,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from portchain.guest import kernel
-from portchain.guest.host_access_policy import HostAccess
-from portchain.guest.network import Gateway
-from portchain.guest.spec import GuestSpec
+from far_server import entered, exchange, far_server, ip, network
 
-FIRST, SECOND = "127.0.0.77", "127.0.0.78"
+from portchain.host.drivers.namespace.network import Gateway
+from portchain.host.guest_spec import GuestSpec
+from portchain.host.host_access import HostAccess
+from portchain.host.name_resolution import NameResolution
+from portchain.protocol.names import GUEST_NAMES, HOST_NAMES
+
+FIRST, SECOND, SLOW, NOBODY, SILENT = (f"127.0.0.{number}" for number in range(77, 82))
 RESOLVERS = {FIRST: "203.0.113.9", SECOND: "203.0.113.10"}
 DEADLINE = 10.0
 PATIENCE = 1.0
+CROWD = 400
+AAAA = 28
+SLOW_DNS = Path(__file__).parents[1] / "bench/slow_dns.py"
 
 
 def run(command: str) -> None:
@@ -38,7 +45,7 @@ def furnish(folder: Path) -> None:
     """A machine with a way to the outside, a resolver on its loopback, and names of its own."""
     for name, text in (
         ("resolv.conf", f"nameserver {FIRST}\n"),
-        ("hosts", "127.0.0.1 localhost own.test\n"),
+        ("hosts", "127.0.0.1 localhost own.test host.docker.internal\n203.0.113.80 slow.test\n"),
     ):
         (folder / name).write_text(text)
         run(f"mount --bind {folder / name} /etc/{name}")
@@ -58,6 +65,7 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def resolver(listen: str) -> Iterator[None]:
     place = (f"--listen-address={listen}", f"--address=/outside.test/{RESOLVERS[listen]}")
+    place = (*place, "--address=/#/2001:db8::9")
     options = ("--no-resolv", "--no-hosts", "--pid-file=", "--bind-interfaces", *place)
     command = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", *options]
     with started(command):
@@ -67,14 +75,35 @@ def resolver(listen: str) -> Iterator[None]:
 @contextlib.contextmanager
 def guest(gateway: Gateway, spec: GuestSpec) -> Iterator[int]:
     """A network namespace with the guest's end; yields a process in it."""
-    with started(["unshare", "--net", "sleep", "60"]) as process:
-        own = Path("/proc/self/ns/net").stat().st_ino
-        wait(lambda: Path(f"/proc/{process.pid}/ns/net").stat().st_ino != own)
-        gateway.connect(process.pid)
-        inside = f"nsenter --net --target {process.pid} ip"
-        run(f"{inside} address add {spec.address}/24 dev eth0; {inside} link set eth0 up")
-        run(f"{inside} route add default via {spec.gateway}")
-        yield process.pid
+    with network() as pid:
+        gateway.connect(pid)
+        ip(pid, f"address add {spec.address}/24 dev eth0")
+        ip(pid, "link set eth0 up")
+        ip(pid, f"route add default via {spec.gateway}")
+        yield pid
+
+
+def question(name: str, number: int = 1, kind: int = 1) -> bytes:
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", kind, 1)
+
+
+def framed(message: bytes) -> bytes:
+    """A message of DNS as it is sent over TCP."""
+    return struct.pack("!H", len(message)) + message
+
+
+def crowd(server: str, kind: socket.SocketKind) -> str:
+    """How many of `CROWD` who ask at once are answered with success; they ask once more, as resolvers do."""
+
+    def one(number: int) -> bool:
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                return dns_exchange(server, question(f"n{number}.test", number), kind, DEADLINE / 2)[3] & 15 == 0
+        return False
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        return str(sum(pool.map(one, range(CROWD))))
 
 
 def wait(condition: Callable[[], Any]) -> Any:
@@ -87,38 +116,31 @@ def wait(condition: Callable[[], Any]) -> Any:
     return found
 
 
-def ask(server: str, name: str, kind: socket.SocketKind) -> str:
-    """The address that ``server`` gives, empty for none."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    question = struct.pack("!6H", 1, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+def dns_exchange(server: str, asked: bytes, kind: socket.SocketKind, patience: float) -> bytes:
+    """The answer of ``server`` to a message."""
     with socket.socket(socket.AF_INET, kind) as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(patience)
         client.connect((server, 53))
-        framed = kind == socket.SOCK_STREAM
-        client.sendall(struct.pack("!H", len(question)) + question if framed else question)
-        answer = client.recv(512)
-        while framed and len(answer) < 2 + int.from_bytes(answer[:2], "big"):
-            answer += client.recv(512)
-    answer = answer[2:] if framed else answer
+        if kind == socket.SOCK_DGRAM:
+            client.send(asked)
+            return client.recv(512)
+        client.sendall(framed(asked))
+        with client.makefile("rb") as answers:
+            return answers.read(int.from_bytes(answers.read(2), "big"))
+
+
+def ask(server: str, name: str, kind: socket.SocketKind, record: int = 1, patience: float = PATIENCE) -> str:
+    """The address that ``server`` gives, empty for none."""
+    answer = dns_exchange(server, question(name, 1, record), kind, patience)
     return socket.inet_ntoa(answer[-4:]) if int.from_bytes(answer[6:8], "big") else ""
 
 
-def entered(pid: int, function: Callable[..., str], *arguments: Any) -> str:
+def tried(pid: int, function: Callable[..., str], *arguments: Any) -> str:
     """Call in the network of ``pid``; an error as its name."""
-    found: list[str] = []
-
-    def call() -> None:
-        with Path(f"/proc/{pid}/ns/net").open() as namespace:
-            kernel.setns(namespace.fileno(), kernel.CLONE_NEWNET)
-        try:
-            found.append(function(*arguments))
-        except OSError as error:
-            found.append(type(error).__name__)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return found[0]
+    try:
+        return entered(pid, function, *arguments)
+    except OSError as error:
+        return type(error).__name__
 
 
 def greet(address: str, port: int) -> str:
@@ -180,45 +202,59 @@ def kill(word: str) -> None:
 def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[tuple[str, str]]:
     """What is seen from the guest's end, each with a name."""
     stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
-    wait(lambda: entered(pid, ask, spec.gateway, "host.docker.internal", datagram) == spec.gateway)
+    wait(lambda: tried(pid, ask, spec.gateway, "host.docker.internal", datagram) == spec.gateway)
     for kind in (stream, datagram):
-        for name in ("own.test", "outside.test", "nothing.docker.internal", "localhost"):
-            yield f"{name} {kind.name}", entered(pid, ask, spec.gateway, name, kind)
+        for name in ("own.test", "outside.test", "nothing.docker.internal", "localhost", *HOST_NAMES, *GUEST_NAMES):
+            yield f"{name} {kind.name}", tried(pid, ask, spec.gateway, name, kind)
+        for name in ("own.test", *HOST_NAMES, *GUEST_NAMES):
+            yield f"{name} {kind.name} AAAA", tried(pid, ask, spec.gateway, name, kind, AAAA)
     (folder / "hosts").write_text("203.0.113.7 new.test\n")
-    gateway.tend()
-    wait(lambda: entered(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
-    yield "own.test after it went", entered(pid, ask, spec.gateway, "own.test", datagram)
+    gateway.maintain()
+    wait(lambda: tried(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
+    yield "own.test after it went", tried(pid, ask, spec.gateway, "own.test", datagram)
     (folder / "resolv.conf").write_text(f"nameserver {SECOND}\n")
 
     def resolved_anew() -> bool:
-        gateway.tend()
-        return entered(pid, ask, spec.gateway, "outside.test", datagram) == RESOLVERS[SECOND]
+        gateway.maintain()
+        return tried(pid, ask, spec.gateway, "outside.test", datagram) == RESOLVERS[SECOND]
 
     wait(resolved_anew)
-    yield "another resolver, over TCP", entered(pid, ask, spec.gateway, "outside.test", stream)
+    yield "another resolver, over TCP", tried(pid, ask, spec.gateway, "outside.test", stream)
+    with far_server("up1") as port:
+        yield "far away", ", ".join(tried(pid, exchange, port, size) for size in (1, 1, 100_000, 1_000_000))
+    for kind in (stream, datagram):
+        (folder / "resolv.conf").write_text(f"nameserver {NOBODY}\nnameserver {SILENT}\nnameserver {FIRST}\n")
+        name = f"{kind.name}.outside.test"
+        yield f"third resolver {kind.name}", tried(pid, ask, spec.gateway, name, kind, 1, DEADLINE)
+    spec.resolution_file.write_text(NameResolution.parse([SLOW], []).dump())
+    for kind in (stream, datagram):
+        yield f"crowd {kind.name}", tried(pid, crowd, spec.gateway, kind)
+    spec.resolution_file.write_text(NameResolution.parse([SECOND], []).dump())
+    yield "resolver of the guest's own", tried(pid, ask, spec.gateway, "sub.outside.test", datagram)
+    spec.resolution_file.unlink()
     with server() as port:
-        yield "allowed", entered(pid, greet, spec.gateway, port)
+        yield "allowed", tried(pid, greet, spec.gateway, port)
         with datagram_server() as echoing:
             sizes = [1, 0, 1472, 1473, 9000, 65507]
-            yield "datagrams", entered(pid, echo, spec.gateway, echoing, sizes)
-            yield "datagrams to nobody", entered(pid, echo, spec.gateway, port, [1])
-        yield "the gateway's other address", entered(pid, greet, "192.168.66.2", port)
+            yield "datagrams", tried(pid, echo, spec.gateway, echoing, sizes)
+            yield "datagrams to nobody", tried(pid, echo, spec.gateway, port, [1])
+        yield "the gateway's other address", tried(pid, greet, "192.168.66.2", port)
         for word in (
             "dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility",
-            "portchain.guest.host_access",
+            "portchain.host.drivers.namespace.gateway",
         ):
             kill(word)
         time.sleep(1.1)
-        gateway.tend()
-        wait(lambda: entered(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
-        yield "after both were killed", entered(pid, greet, spec.gateway, port)
+        gateway.maintain()
+        wait(lambda: tried(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
+        yield "after both were killed", tried(pid, greet, spec.gateway, port)
         spec.host_access_file.write_text(HostAccess.parse([f"1-{port - 1}"]).dump())
-        yield "not allowed", entered(pid, greet, spec.gateway, port)
+        yield "not allowed", tried(pid, greet, spec.gateway, port)
         with datagram_server() as echoing:
             spec.host_access_file.write_text(HostAccess.parse([str(echoing)]).dump())
-            yield "allowed datagram", entered(pid, echo, spec.gateway, echoing, [1])
+            yield "allowed datagram", tried(pid, echo, spec.gateway, echoing, [1])
             spec.host_access_file.write_text(HostAccess.parse([]).dump())
-            yield "datagram not allowed", entered(pid, echo, spec.gateway, echoing, [1])
+            yield "datagram not allowed", tried(pid, echo, spec.gateway, echoing, [1])
 
 
 def main() -> None:
@@ -232,6 +268,9 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         for address in RESOLVERS:
             stack.enter_context(resolver(address))
+        stack.enter_context(started([sys.executable, str(SLOW_DNS), SLOW, "0.5"]))
+        silent = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        silent.bind((SILENT, 53))
         gateway.serve()
         with guest(gateway, spec) as pid:
             found = dict(look(folder, spec, gateway, pid))

@@ -12,12 +12,23 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 PROJECT = Path(__file__).parents[2]
-MESSAGE = "Nothing was changed, for this has to be put right first:\n- one"
+MESSAGE = "Nothing was changed. Correct these problems first:\n- one"
 FAILS = {"name": "Fail", "ansible.builtin.fail": {"msg": MESSAGE}}
 SLEEPS = {"name": "Sleep", "ansible.builtin.command": "sleep 60"}
+BUILDS = """
+import time
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        Display().display("as it happens")
+        time.sleep(60)
+"""
 CHANGES = {"name": "Change", "ansible.builtin.command": "true", "changed_when": True}
 
 
@@ -64,7 +75,7 @@ def test_what_was_put_right_is_no_failure(tmp_path: Path) -> None:
     assert status == 0
     assert lines[0].startswith("✓ Look")
     assert lines[1].startswith("✓ Go on")
-    assert not any("put right first" in line for line in lines)
+    assert not any("Correct these problems" in line for line in lines)
 
 
 def read_until(terminal: int, wanted: bytes, seconds: float = 20) -> bytes:
@@ -84,6 +95,7 @@ def test_ctrl_c_leaves_the_terminal_with_a_cursor_and_says_what_did_not_end(tmp_
     command, environment = playbook(tmp_path, ("Boot", [SLEEPS]))
     pid, terminal = pty.fork()
     if not pid:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a shell at a terminal has it, whatever it is here
         os.chdir(PROJECT)
         os.execvpe(command[0], command, {**environment, "TERM": "xterm"})
     shown = read_until(terminal, b"Sleep")
@@ -97,7 +109,8 @@ def test_ctrl_c_leaves_the_terminal_with_a_cursor_and_says_what_did_not_end(tmp_
 
 def test_an_interrupt_without_a_terminal_reaches_the_playbook() -> None:
     code = (
-        "import subprocess, sys; from portchain.cli import playbooks; found = subprocess.Popen(['sleep', '60']);"
+        "import signal, subprocess, sys; from portchain.cli import playbooks;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); found = subprocess.Popen(['sleep', '60']);"
         "wait = found.wait; found.wait = lambda *words: print(found.pid, flush=True) or wait(*words);"
         "sys.exit(playbooks._wait(found))"
     )
@@ -109,3 +122,54 @@ def test_an_interrupt_without_a_terminal_reaches_the_playbook() -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
     assert not Path(f"/proc/{sleeping}").exists()
+
+
+def test_what_a_playbook_says_comes_at_once_without_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "action_plugins").mkdir()
+    (tmp_path / "action_plugins/build.py").write_text(BUILDS)
+    _, environment = playbook(tmp_path, ("Build", [{"name": "Build", "build": None}]))
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {localhost: {ansible_connection: local}}}")
+    environment |= {"ANSIBLE_INVENTORY": str(tmp_path / "hosts.yml"), "ANSIBLE_STDOUT_CALLBACK": "default"}
+    environment.pop("PYTHONUNBUFFERED", None)
+    code = (
+        "import argparse, sys; from portchain.cli import playbooks;"
+        "playbooks.play(sys.argv[1], argparse.Namespace(guest=None, verbose=True, json=False))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "book.yml")],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        assert process.stdout
+        try:
+            assert b"as it happens" in read_until(process.stdout.fileno(), b"as it happens")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_playbook_goes_on_to_its_end_though_nothing_takes_what_it_prints(tmp_path: Path) -> None:
+    book = f"echo begun; sleep 0.2; echo more; touch {tmp_path}/done"
+    code = (
+        "import subprocess, sys; from portchain.cli import playbooks, standard_streams; standard_streams.guard();"
+        f"sys.exit(playbooks._wait(subprocess.Popen(['sh', '-c', {book!r}], stdout=subprocess.PIPE)))"
+    )
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, "portchain: standard output: No space left on device\n")
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+@pytest.mark.parametrize("guest", ["", "nope", "all"])
+def test_only_a_guest_of_the_inventory_is_brought_up_or_taken_down(tmp_path: Path, command: str, guest: str) -> None:
+    (tmp_path / "hosts.yml").write_text("guests: {hosts: {one: {}, two: {}}}")
+    environment = {**os.environ, "ANSIBLE_INVENTORY": str(tmp_path / "hosts.yml")}
+    told = subprocess.run(
+        ["portchain", command, "--guest", guest], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == f"portchain: inventory: no guest {guest!r}; there are: one, two\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from portchain.docker_archive import write_archive
-from portchain.image import unpack
-from portchain.image.stored import StoredImageError, find
+from portchain.image.docker_archive import write_archive
+from portchain.linuxkit import layers
+from portchain.linuxkit.stored_image import StoredImageError, find_image
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
 
@@ -37,7 +37,7 @@ def layer(*entries: tuple[str, Any]) -> bytes:
 
 def apply(root: Path, data: bytes, digest: str | None = None) -> None:
     found = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    unpack.apply(io.BytesIO(data), root, "layer 1", digest or found)
+    layers.apply_layer(io.BytesIO(data), root, "layer 1", digest or found)
 
 
 def names(root: Path) -> list[str]:
@@ -84,6 +84,18 @@ def test_a_broken_layer_is_refused(tmp_path: Path) -> None:
         apply(tmp_path, layer(("a", "1" * 2000))[:1024])
 
 
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_a_device_node_is_refused_by_name(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(StoredImageError, match=r"layer 1: '/dev/disk' is a device node, .*: build the image without"):
+        apply(tmp_path, layer(("dev", None), ("./dev/../dev/disk", (kind, ""))))
+    assert names(tmp_path) == ["dev"]
+
+
+def test_a_named_pipe_is_kept(tmp_path: Path) -> None:
+    apply(tmp_path, layer(("pipe", (tarfile.FIFOTYPE, ""))))
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_an_image_is_unpacked_once_with_its_owners_and_capabilities(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -92,9 +104,9 @@ def test_an_image_is_unpacked_once_with_its_owners_and_capabilities(tmp_path: Pa
     capability = bytes.fromhex("0100000200200000000000000000000000000000")
     os.setxattr(root / "ping", "security.capability", capability)
     write_archive(root, "own/ping:1", {}, tmp_path / "a.tar")
-    image = find(tmp_path / "a.tar")
-    assert unpack.into_cache(image, tmp_path / "cache")
-    assert not unpack.into_cache(image, tmp_path / "cache")
-    unpacked = tmp_path / "cache" / unpack.name(image) / "ping"
+    image = find_image(tmp_path / "a.tar")
+    assert layers.unpack(image, tmp_path / "cache")
+    assert not layers.unpack(image, tmp_path / "cache")
+    unpacked = tmp_path / "cache" / layers.root_name(image) / "ping"
     assert (unpacked.stat().st_uid, unpacked.stat().st_gid) == (7, 8)
     assert os.getxattr(unpacked, "security.capability") == capability

@@ -14,6 +14,8 @@ import docker
 import pytest
 from probing import Run, cleaned
 
+from portchain.http.blocking_client import get_json
+
 PROJECT = Path(__file__).parents[3]
 COMPOSE = PROJECT / ".cache/clients/docker-compose"
 DEADLINE = 60.0
@@ -29,9 +31,21 @@ def debians(engine: docker.DockerClient, image: str, tmp_path_factory: pytest.Te
     for path in FROM_IMAGE:
         chunks, _ = container.get_archive(path, chunk_size=1 << 20)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            archive.extractall(folder, filter="fully_trusted")
+            archive.extraction_filter = lambda member, _folder: member  # not by argument: Debian 12's Python has none
+            archive.extractall(folder)
     container.remove()
     return folder
+
+
+def states(run_dir: Path) -> str:
+    """The engine's own view of its containers, or why it has none: whether it or docker.sock keeps a client waiting."""
+    socket = str(run_dir / "engine.sock")
+    try:
+        rows = get_json(socket, "/containers/json?all=1", 5)
+        found = [get_json(socket, f"/containers/{row['Id']}/json", 5) for row in rows]
+    except OSError as error:
+        return str(error)
+    return "\n".join(f"{container['Name']} {container['State']}" for container in found)
 
 
 def runner(command: list[str], run_dir: Path, home: Path, **more: str) -> Run:
@@ -41,15 +55,18 @@ def runner(command: list[str], run_dir: Path, home: Path, **more: str) -> Run:
     def run(
         *words: str, rc: int | None = 0, text: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*command, *words],
-            env=environment | (env or {}),
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, *words],
+                env=environment | (env or {}),
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{words} did not end; the engine says\n{states(run_dir)}") from late
         assert rc is None or done.returncode == rc, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 
@@ -81,5 +98,6 @@ def compose(
     if request.param == "1.29":
         command = ["/usr/bin/python3", str(debians / "docker-compose")]
         more["PYTHONPATH"] = str(debians / "dist-packages")
+        more["PATH"] = f"{debians}:{os.environ['PATH']}"  # of the docker command it makes exec and run
     with cleaned(engine):
         yield runner([*command, "--project-name", "fleet"], run_dir, tmp_path, **more)

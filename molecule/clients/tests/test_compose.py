@@ -10,18 +10,25 @@ import pytest
 from probing import Run, answered, datagram, free_ports, refused
 
 REPLICAS = 3
+IN_CONTAINER = "/var/run/docker.sock"
 
 
 class Project:
-    """A compose project: ``web`` scales over a range of host ports, ``one`` has an explicit and a random one."""
+    """A compose project: ``web`` scales over a range of host ports, ``one`` has an explicit and a random one.
 
-    def __init__(self, compose: Run, engine: Any, folder: Path, image: str) -> None:
+    ``one`` has the engine's ``socket`` mounted as well, by its path on the host.
+    """
+
+    def __init__(self, compose: Run, engine: Any, folder: Path, image: str, socket: Path) -> None:
         self.engine = engine
         self.range = free_ports(REPLICAS + 2)
         (self.explicit,) = free_ports()
         services = {
             "web": {"ports": [f"{self.range[0]}-{self.range[-1]}:7000"]},
-            "one": {"ports": [f"{self.explicit}:7000", "127.0.0.1::7000/udp"]},
+            "one": {
+                "ports": [f"{self.explicit}:7000", "127.0.0.1::7000/udp"],
+                "volumes": [f"{socket}:{IN_CONTAINER}:ro"],
+            },
         }
         definition = {
             "version": "3.3",
@@ -50,9 +57,9 @@ class Project:
 
 
 @pytest.fixture
-def project(compose: Run, engine: Any, tmp_path: Path, image: str) -> Project:
+def project(compose: Run, engine: Any, tmp_path: Path, image: str, run_dir: Path) -> Project:
     """A project that is not up yet."""
-    return Project(compose, engine, tmp_path, image)
+    return Project(compose, engine, tmp_path, image, run_dir / "docker.sock")
 
 
 def test_scale_over_a_range_and_up_again_recreates_nothing(project: Project) -> None:
@@ -67,6 +74,7 @@ def test_scale_over_a_range_and_up_again_recreates_nothing(project: Project) -> 
     shown = project("ps")
     assert all(f":{port}->7000/tcp" in shown for port in ports)
 
+    assert "Server" in project("exec", "-T", "one", "docker", "version")
     before = project.runs()
     project.up()
     assert project.runs() == before

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -15,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Run, answered, datagram, free_port, free_ports, refused, wait_for
+from probing import Run, answered, datagram, free_port, free_ports, refused
+
+from support.waiting import eventually
 
 RANDOM_PORTS = range(49152, 65536)
 LIFE = ["create", "start", "kill", "die"]
@@ -180,6 +184,17 @@ def test_build_and_commit(cli: Run, image: str, tmp_path: Path) -> None:
     cli("rmi", "note:1", "note:2")
 
 
+def test_build_where_one_is_logged_in_at_many_registries(cli: Run, tmp_path: Path) -> None:
+    login = {"auth": base64.b64encode(b"someone:" + b"token" * 5000).decode()}
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "config.json").write_text(json.dumps({"auths": {f"r{number}.test": login for number in range(20)}}))
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    words = ("--quiet", "--tag", "logged-in:1", str(tmp_path))
+    cli("build", *words, env={"DOCKER_BUILDKIT": "0", "DOCKER_CONFIG": str(config)})
+    cli("rmi", "logged-in:1")
+
+
 def test_save_and_load(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY ballast /\n")
     (tmp_path / "ballast").write_bytes(os.urandom(3_000_000))
@@ -260,4 +275,32 @@ def test_stats_and_top_and_version(cli: Run, image: str) -> None:
     assert cli("stats", "--no-stream", "--format", "{{.Name}}", "busy").stdout.strip() == "busy"
     assert "probe" in cli("top", "busy").stdout
     assert cli("version", "--format", "{{.Server.Version}}").stdout.startswith("20.10")
-    wait_for(lambda: "Running: " in cli("info").stdout, "docker info")
+    eventually(lambda: "Running: " in cli("info").stdout, "docker info")
+
+
+def test_the_guests_context_is_there_and_can_be_used(
+    cli_path: str, guest_name: str, engine: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(Path.home() / ".docker/contexts", tmp_path / "contexts")
+    name = f"portchain-{guest_name}"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
+
+    def docker(*words: str) -> str:
+        done = subprocess.run(
+            [cli_path, "--config", str(tmp_path), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert name in docker("context", "ls", "--format", "{{.Name}}").split()
+    assert docker("--context", name, "info", "--format", "{{.ID}}").strip() == engine.info()["ID"]
+    docker("context", "use", name)
+    assert docker("info", "--format", "{{.ID}}").strip() == engine.info()["ID"]
+    docker("context", "update", name, "--description", "mine")
+    (kept,) = [one for one in (tmp_path / "contexts/meta").glob("*/meta.json") if name in one.read_text()]
+    assert json.loads(kept.read_text())["Metadata"]["portchain"] == guest_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -182,3 +183,25 @@ def test_a_follower_that_leaves_is_left_by_the_engine(
     while descriptors() > before + 2:
         assert time.monotonic() < end, "the engine still serves followers that left"
         time.sleep(0.2)
+
+
+PING = b"/_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n"
+MIB = 1 << 20
+HEADS = {
+    "field": (b"GET " + PING + b"X-Registry-Config: " + b"a" * MIB + b"\r\n\r\n", 200),
+    "field, too long": (b"GET " + PING + b"X-Registry-Config: " + b"a" * (MIB + 4200) + b"\r\n\r\n", 431),
+    "fields": (b"GET " + PING + b"a:b\r\n" * 9_000 + b"\r\n", 200),
+    "target": (b"GET /_ping?" + b"a" * 600_000 + PING.removeprefix(b"/_ping") + b"\r\n", 200),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("sock", ["engine.sock", "docker.sock"])
+def test_a_long_head_is_taken_as_far_as_the_engine_takes_it(run_dir: Path, sock: str, name: str) -> None:
+    head, status = HEADS[name]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(SECONDS)
+        client.connect(str(run_dir / sock))
+        with contextlib.suppress(BrokenPipeError):  # answered before all of it was read
+            client.sendall(head)
+        assert client.recv(100).split()[1] == b"%d" % status

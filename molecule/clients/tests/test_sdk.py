@@ -9,12 +9,16 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 import requests
-from probing import answered, datagram, free_port, free_ports, host_port, refused, wait_for
+from probing import answered, datagram, free_port, free_ports, host_port, refused
+
+from support.waiting import eventually
 
 Probe = Callable[..., Any]
 RANDOM_PORTS = range(49152, 65536)
@@ -260,7 +264,7 @@ def test_lists_by_filters(engine: docker.DockerClient, probe: Probe) -> None:
 
 def test_prune(engine: docker.DockerClient, probe: Probe) -> None:
     container = probe(ports={"7000": None}, entrypoint=["true"])
-    wait_for(lambda: container.wait(timeout=5), "its end")
+    eventually(lambda: container.wait(timeout=5), "its end")
     assert container.id in engine.containers.prune()["ContainersDeleted"]
 
 
@@ -273,3 +277,22 @@ def test_one_connection_after_another_request(engine: docker.DockerClient, probe
         with pytest.raises(docker.errors.NotFound):
             engine.containers.get("nobody")
         assert session.ping()
+
+
+def test_containers_that_are_made_at_once_do_not_get_in_each_others_way(
+    run_dir: Path, engine: docker.DockerClient, image: str, probe: Probe
+) -> None:
+    ports = free_ports(6)
+
+    def made(_: int) -> str:
+        client = docker.APIClient(base_url=f"unix://{run_dir}/docker.sock")
+        asked = {"PortBindings": {"7000/tcp": [{"HostPort": f"{ports[0]}-{ports[-1]}"}]}}
+        container = str(client.create_container(image, host_config=asked)["Id"])
+        client.start(container)
+        return container
+
+    with ThreadPoolExecutor(len(ports)) as pool:
+        containers = [engine.containers.get(one) for one in pool.map(made, ports)]
+    assert sorted(host_port(one) for one in containers) == ports
+    for port in ports:
+        answered(port)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.types import Mount
 from probing import answered, free_port, host_port
 
-MOUNTED = {"/var/run/docker.sock": {"bind": "/var/run/docker.sock", "mode": "rw"}}
+SOCKET = "/var/run/docker.sock"
+MOUNTED = {SOCKET: {"bind": SOCKET, "mode": "rw"}}
 
 
 @pytest.fixture
@@ -41,6 +44,47 @@ def test_what_it_publishes_is_on_the_host(inside: Callable[..., str], engine: An
     sibling = engine.containers.get("sibling")
     assert host_port(sibling, "7000/udp") in range(49152, 65536)
     inside("rm", "-f", "sibling")
+
+
+@pytest.fixture(params=["{}", "/var{}", "/{}", "link"])
+def spelt(request: pytest.FixtureRequest, run_dir: Path, tmp_path: Path) -> Callable[[str], str]:
+    """The path of a socket of the guest's on the host, as someone spells it."""
+
+    def spell(name: str) -> str:
+        if request.param != "link":
+            return str(request.param.format(run_dir / name))
+        (tmp_path / name).symlink_to(run_dir / name)
+        return str(tmp_path / name)
+
+    return spell
+
+
+@pytest.mark.parametrize("form", ["volume", "volume for reading only", "mount"])
+def test_the_path_in_docker_host_is_the_guests_own_socket(
+    spelt: Callable[[str], str], form: str, probe: Callable[..., Any], run_dir: Path
+) -> None:
+    source = spelt("docker.sock")
+    words: dict[str, Any] = {"volumes": [f"{source}:{SOCKET}:{'ro' if 'only' in form else 'rw'}"]}
+    if form == "mount":
+        words = {"mounts": [Mount(SOCKET, source, type="bind")]}
+    container = probe(name="client", ports={"7000/tcp": ("127.0.0.1", None)}, **words)
+    said = container.exec_run(["docker", "port", "client", "7000/tcp"]).output.decode()
+    assert said.strip() == f"127.0.0.1:{host_port(container)}"
+    if run_dir.name in source:  # as modules and compose look for it when they run again
+        assert source in str([container.attrs["HostConfig"].get(key) for key in ("Binds", "Mounts")])
+    container.restart(timeout=0)
+    assert container.exec_run(["docker", "version"]).exit_code == 0
+
+
+def test_the_path_of_the_engines_own_socket_is_that_in_the_guest(
+    spelt: Callable[[str], str], probe: Callable[..., Any]
+) -> None:
+    container = probe(
+        name="client", ports={"7000/tcp": ("127.0.0.1", None)}, volumes=[f"{spelt('engine.sock')}:{SOCKET}"]
+    )
+    said = container.exec_run(["docker", "port", "client", "7000/tcp"]).output.decode()
+    assert said.startswith("127.0.0.1:")
+    assert said.strip() != f"127.0.0.1:{host_port(container)}"
 
 
 def test_it_reads_why_a_port_is_not_to_be_had(

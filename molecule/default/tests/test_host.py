@@ -11,7 +11,8 @@ from testinfra.host import Host
 
 SOCKETS = (
     *("control.sock", "debug-shell.sock", "devenv-service.sock", "diagnostics.sock", "docker.sock", "engine.sock"),
-    *("evidence.sock", "lifecycle-server.sock", "ssh.sock", "volume-contents.sock"),
+    *("evidence.sock", "lifecycle-server.sock", "ssh.sock", "trim-after-delete.sock"),
+    "volume-contents.sock",
 )
 
 
@@ -26,7 +27,7 @@ def test_one_forwarder_listens_on_the_six_ports(machine: Host, seed: dict[str, A
     assert {address for address, _ in owners.values()} == {"*"}
     forwarders = set.intersection(*(pids for _, pids in owners.values()))
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in forwarders]
-    on_the_host = [c for c in commands if b"portchain.forwarder" in c and guest_name.encode() in c]
+    on_the_host = [c for c in commands if b"portchain.host\0" in c and guest_name.encode() in c]
     assert len(on_the_host) == 1
 
 

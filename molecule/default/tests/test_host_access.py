@@ -177,7 +177,8 @@ def test_host_gateway_is_the_same_place(containers: dict[str, Any], kind: str, p
 def allow(guest_name: str, pytestconfig: pytest.Config) -> Iterator[Callable[[list[str]], None]]:
     """Changes the policy as people do, with a playbook; the inventory's own is put back."""
     command = [str(Path(sys.executable).with_name("ansible-playbook"))]
-    command += ["-i", pytestconfig.getoption("--ansible-inventory"), "playbooks/guest.yml", "--limit", guest_name]
+    command += ["playbooks/guest.yml", "--tags", "guest", "--limit", guest_name]
+    command += ["-i", pytestconfig.getoption("--ansible-inventory")]
 
     def play(*more: str) -> None:
         done = subprocess.run([*command, *more], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
@@ -203,7 +204,7 @@ def test_the_policy_can_be_changed_while_the_guest_runs(
 def test_the_program_that_leads_to_the_host_has_no_rights(guest_name: str, state: dict[str, Any]) -> None:
     children = Path(f"/proc/{state['supervisor']}/task/{state['supervisor']}/children").read_text().split()
     named = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children}
-    (pid,) = [pid for pid, words in named.items() if "portchain.guest.host_access" in words]
+    (pid,) = [pid for pid, words in named.items() if "portchain.host.drivers.namespace.gateway" in words]
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert {int(status[key], 16) for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
     assert "0" not in status["Uid"].split()

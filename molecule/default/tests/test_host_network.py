@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from portchain.unix_http import get_json, request
+from portchain.http.blocking_client import get_json, request
 
 SERVER = """
 import socket, sys, threading

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 PROJECT = Path(__file__).parents[3]
@@ -65,3 +66,38 @@ def test_a_changed_chain_is_a_change_that_is_shown(options: tuple[str, ...], gue
     assert "172.17.0.9" in found["shown"]
     assert (kept.read_text() == text) == ("--check" not in options)
     kept.write_text(text)
+
+
+def verify(inventory: str, **variables: Any) -> tuple[int, str]:
+    """The exit status of the stage that verifies the chains, and what it printed."""
+    command = ["ansible-playbook", "--inventory", inventory, "playbooks/verify.yml"]
+    command += ["--extra-vars", json.dumps({"reachability_timeout": 10, **variables})]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_publication_of_the_inventory_without_its_container_fails_the_stage(
+    guest_name: str, engine: docker.DockerClient, pytestconfig: pytest.Config
+) -> None:
+    inventory = str(pytestconfig.getoption("--ansible-inventory"))
+    for name, missing in (
+        ("nginx", "nothing is forwarded from tcp port 8080, which is to lead to tcp port 8080 of container nginx"),
+        ("minikube", "nothing is forwarded to tcp port 2376 of container minikube"),
+    ):
+        container = engine.containers.get(name)
+        container.stop(timeout=0)
+        try:
+            status, said = verify(inventory, reachability_timeout=0)
+        finally:
+            container.start()
+        assert (status != 0, missing in said) == (True, True), said
+    status, said = verify(inventory, reachability_timeout=60)
+    assert (status, " changed=0 " in said) == (0, True), said
+
+
+def test_a_forward_of_the_inventory_that_is_not_declared_fails_the_stage(pytestconfig: pytest.Config) -> None:
+    inventory = str(pytestconfig.getoption("--ansible-inventory"))
+    forwards = [{"listen": "127.0.0.1:18083", "target": "127.0.0.1:8080"}]
+    status, said = verify(inventory, host_forwarder_forwards=forwards, reachability_timeout=0)
+    assert status != 0
+    assert "nothing is forwarded from tcp port 18083, which is to lead to 127.0.0.1:8080 in the guest" in said

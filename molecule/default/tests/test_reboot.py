@@ -5,28 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from testinfra.host import Host
 
+from support.waiting import eventually
+
 DEADLINE = 90.0
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Poll until ``condition`` holds."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        try:
-            found = condition()
-        except (OSError, ValueError, http.client.HTTPException, RuntimeError):  # RuntimeError: ssh is not up yet
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < end, f"not within {DEADLINE} s: {what}"
-        time.sleep(0.2)
+AWAY = (OSError, ValueError, http.client.HTTPException, RuntimeError)  # RuntimeError: ssh is not up yet
 
 
 def status_of(port: int, path: str = "/") -> int:
@@ -50,11 +37,16 @@ def test_forwards_work_again_after_a_reboot_from_inside(
         again = json.loads((run_dir / "state.json").read_text())
         return bool(again["pid"] != state["pid"] and again["supervisor"] == state["supervisor"])
 
-    wait_for(booted_anew, "the guest is back, under the same supervisor")
-    wait_for(lambda: seed["guest"]["eth0"] in host.run("ip -4 -brief address show eth0").stdout, "eth0 is addressed")
-    wait_for(lambda: status_of(8080) == 200, "nginx answers")
-    wait_for(lambda: status_of(49671) == 200, "the node port answers")
-    wait_for(lambda: status_of(49672, "/v2/") == 200, "the registry answers")
+    eventually(booted_anew, "the guest is back, under the same supervisor", DEADLINE, AWAY)
+    eventually(
+        lambda: seed["guest"]["eth0"] in host.run("ip -4 -brief address show eth0").stdout,
+        "eth0 is addressed",
+        DEADLINE,
+        AWAY,
+    )
+    eventually(lambda: status_of(8080) == 200, "nginx answers", DEADLINE, AWAY)
+    eventually(lambda: status_of(49671) == 200, "the node port answers", DEADLINE, AWAY)
+    eventually(lambda: status_of(49672, "/v2/") == 200, "the registry answers", DEADLINE, AWAY)
 
 
 def test_a_service_that_is_killed_comes_back(host: Host) -> None:
@@ -62,9 +54,9 @@ def test_a_service_that_is_killed_comes_back(host: Host) -> None:
         rows = [line.split() for line in host.check_output("ctr -n services.linuxkit task ls").splitlines()]
         return next((row[1] for row in rows if row[0] == "dns-forwarder" and row[2] == "RUNNING"), "")
 
-    before = wait_for(pid, "dns-forwarder runs")
+    before = eventually(pid, "dns-forwarder runs", DEADLINE)
     host.check_output(f"kill -9 {before}")
-    wait_for(lambda: pid() not in ("", before), "dns-forwarder runs again")
+    eventually(lambda: pid() not in ("", before), "dns-forwarder runs again", DEADLINE)
 
 
 def test_space_comes_back_to_the_host_after_a_delete(engine: Any, guest_name: str, host: Host) -> None:
@@ -74,7 +66,4 @@ def test_space_comes_back_to_the_host_after_a_delete(engine: Any, guest_name: st
     host.check_output(f"dd if=/dev/urandom of={mountpoint}/file bs=1M count=64 conv=fsync")
     full = disk.stat().st_blocks
     volume.remove()
-    end = time.monotonic() + 10
-    while full - disk.stat().st_blocks < 60 * 2048:
-        assert time.monotonic() < end, "the image file did not shrink within 10 s"
-        time.sleep(0.2)
+    eventually(lambda: full - disk.stat().st_blocks >= 60 * 2048, "a smaller image file")

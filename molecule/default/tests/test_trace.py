@@ -13,12 +13,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from portchain.chain.look import Session
-from portchain.chain.prober import probe
-from portchain.chain.query import Query
-from portchain.chain.tracing import trace_port
+from portchain.trace.collect.evidence_session import Session
+from portchain.trace.collect.probe import probe
+from portchain.trace.query import Query
+from portchain.trace.tracing import trace_port
 
-SCHEMA = json.loads((Path(__file__).parents[3] / "docs/trace.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[3] / "docs/reference/trace.schema.json").read_text())
 PORTS = [8080, 49671, 49672, 49673, 49674, 49675]
 KINDS = [
     "host-socket",
@@ -31,7 +31,7 @@ KINDS = [
     "container",
     "container-socket",
 ]
-# Docs/trace.md says it: what a client measures and what the hops add up to differ at most so many times.
+# Docs/explanation/trace.md says it: what a client measures and what the hops add up to differ at most so many times.
 FACTOR = 3.0
 RUNS = 9
 # Programs are slower to answer when they have not run for a while, as they are to a probe.
@@ -99,9 +99,10 @@ def served(port: int) -> float:
 
 @pytest.mark.parametrize("port", PORTS)
 def test_the_hops_of_a_probe_add_up_to_what_a_client_measures(port: int, guest_name: str) -> None:
-    sums, measured = [], []
+    sums: list[float] = []
+    measured: list[float] = []
     with Session(guest_name) as session:
-        for _ in range(RUNS):
+        for _ in range(2 * RUNS):  # on a busy machine an answer may pass before it is watched
             (walked,) = trace_port(session, Query(port))[1].chains
             chain = probe(session, walked)
             times = [hop.microseconds for hop in chain.hops if hop.microseconds is not None]
@@ -109,8 +110,13 @@ def test_the_hops_of_a_probe_add_up_to_what_a_client_measures(port: int, guest_n
             assert min(times) >= 0
             assert all(hop.evidence for hop in chain.hops if hop.microseconds is not None)
             assert chain.probe
+            if chain.probe["back"] is None:
+                continue
             sums.append(sum(times) + chain.probe["back"])
             time.sleep(PAUSE)
             measured.append(served(port) * 1e6)
+            if len(sums) == RUNS:
+                break
+    assert len(sums) == RUNS
     ratio = statistics.median(sums) / statistics.median(measured)
     assert 1 / FACTOR <= ratio <= FACTOR

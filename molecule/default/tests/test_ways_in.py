@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from testinfra.host import Host
 
 DEADLINE = 10.0
@@ -46,10 +47,32 @@ def test_ctr_leads_into_the_docker_service(in_engine: Callable[[str], str]) -> N
 
 
 def test_portchain_shell_runs_a_command_and_passes_its_status_on(guest_name: str) -> None:
-    command = ["portchain", "shell", "--guest", guest_name, "--json", "--", "sh", "-c", "'hostname; exit 3'"]
+    command = ["portchain", "shell", "--guest", guest_name, "--json", "--", "sh", "-c", "hostname; exit 3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 3, done.stderr
     assert json.loads(done.stdout)["stdout"] == "linuxkit\n"
+
+
+def test_portchain_shell_tells_a_signal_as_shells_do(guest_name: str) -> None:
+    command = ["portchain", "shell", "--guest", guest_name, "kill -9 $$"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (137, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["printf", "<%s>", "a  b", "it's", "$HOME", ""], "<a  b><it's><$HOME><>"),
+        (["sh", "-c", 'printf "<%s>" "$1"; exit 42', "sh", "a  b"], "<a  b>"),
+        (["printf '<%s>' a  b | cat; exit 42"], "<a><b>"),
+    ],
+)
+def test_words_after_portchain_shell_stay_words_and_one_is_a_line(
+    guest_name: str, words: list[str], printed: str
+) -> None:
+    command = ["portchain", "shell", "--guest", guest_name, "--", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (42 if "exit 42" in str(words) else 0, printed)
 
 
 def test_portchain_status_says_what_runs(guest_name: str, state: dict[str, Any]) -> None:

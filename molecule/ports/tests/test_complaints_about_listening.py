@@ -21,9 +21,10 @@ from probing import (
     host_port,
     listeners,
     refused,
-    wait_for,
 )
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 Probe = Callable[..., Any]
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -77,7 +78,7 @@ def test_a_port_in_use_in_the_guest_alone_is_no_hindrance(host: Host, probe: Pro
     server = f"python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", {port})); time.sleep(60)'"
     holder = host.check_output(f"setsid {server} >/dev/null 2>&1 </dev/null & echo $!")
     try:
-        wait_for(lambda: host.socket(f"tcp://127.0.0.1:{port}").is_listening, "a listener in the guest")
+        eventually(lambda: host.socket(f"tcp://127.0.0.1:{port}").is_listening, "a listener in the guest")
         container = probe(ports={"7000": port}, hostname="published")
         assert host_port(container) == port
         answered(port)
@@ -140,6 +141,7 @@ def test_ports_under_1024_are_refused_by_name_of_the_rule(engine: Any, probe: Pr
     container = engine.containers.create(image, ports={"7000": ("127.0.0.1", 81)})
     said = refusal_of(container.start)
     assert "host_forwarder_bind" in said
+    assert "host_forwarder_privileged_ports: true" in said
     assert refused(81)
 
 
@@ -158,13 +160,13 @@ def test_host_network_mode_within_a_second(probe: Probe) -> None:
     everywhere, loopback, datagrams = free_ports(3)
     command = [f"tcp:0.0.0.0:{everywhere}", f"tcp:127.0.0.1:{loopback}", f"udp:127.0.0.1:{datagrams}"]
     container = probe(*command, network_mode="host")
-    wait_for(lambda: b"ready" in container.logs(), "listeners in the guest")
+    eventually(lambda: b"ready" in container.logs(), "listeners in the guest")
     for port in (everywhere, loopback):
         answered(port, deadline=1)
     assert datagram(datagrams, b"hello") == b"hello"
     container.kill()
     for port in (everywhere, loopback):
-        wait_for(lambda port=port: refused(port), "no listener for what is gone", 1)
+        eventually(lambda port=port: refused(port), "no listener for what is gone", 1)
 
 
 def test_ranges(engine: Any, probe: Probe, image: str) -> None:
@@ -197,8 +199,9 @@ def test_swarm_and_random_ports(engine: Any, probe: Probe, image: str) -> None:
         mode = docker.types.EndpointSpec(ports={port: (7000, "tcp", "host")})
         engine.services.create(image, name="swarming", endpoint_spec=mode)
         answered(port, deadline=20)
+        answered(port, "::1")
         engine.services.get("swarming").remove()
-        wait_for(lambda: refused(port), "no listener for a service that is gone", 20)
+        eventually(lambda: refused(port), "no listener for a service that is gone", 20)
     finally:
         engine.swarm.leave(force=True)
 

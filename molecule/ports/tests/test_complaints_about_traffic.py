@@ -26,9 +26,10 @@ from probing import (
     free_port,
     free_ports,
     read_all,
-    wait_for,
 )
 from soak import Report, churn
+
+from support.waiting import eventually
 
 Probe = Callable[..., Any]
 SERVER = Path(__file__).parents[3] / "roles/guest_image/images/probe/files/usr/bin/probe"
@@ -77,7 +78,7 @@ def test_leaks_and_limits(soaked: Report, guest: Guest, port: int) -> None:
     def calm() -> bool:
         return guest.use()["vpnkit-forwarder"].descriptors <= before.descriptors + 2
 
-    wait_for(calm, "the descriptors of a thousand connections back")
+    eventually(calm, "the descriptors of a thousand connections back")
     assert guest.use()["vpnkit-forwarder"].memory < before.memory + 32 * 1024
 
 
@@ -116,7 +117,7 @@ def udp(port: int) -> socket.socket:
 def test_client_address_by_proxy_protocol(probe: Probe, version: str) -> None:
     port = free_port()
     probe(ports={"7000": port}, labels={"io.portchain.proxy-protocol/7000/tcp": version})
-    wait_for(lambda: said_of(port), "a header")
+    eventually(lambda: said_of(port), "a header")
     with connect(port) as client:
         header = bytes.fromhex(read_all(client).decode())
         address, source = client.getsockname()
@@ -176,7 +177,7 @@ def test_half_close_and_reset(engine: Any, port: int) -> None:
         assert read_all(client) == b""
         client.sendall(bytes(200_000))
     log = engine.containers.get("traffic").logs
-    wait_for(lambda: b"early 200000" in log(), "what was sent after the server's end of stream")
+    eventually(lambda: b"early 200000" in log(), "what was sent after the server's end of stream")
     with connect(port) as client:
         client.sendall(b"reset\n")
         with pytest.raises(ConnectionResetError):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Guest, answered, as_root, connect, datagram, family, free_ports, host_port, refused, wait_for
+from probing import Guest, answered, as_root, connect, datagram, family, free_ports, host_port, refused
+
+from support.waiting import eventually
 
 BACK_WITHIN = 30.0
 RIGHT_WITHIN = 3.0
@@ -65,7 +67,7 @@ class Fleet:
 
     def start_mortal(self) -> None:
         """Have the container run that does not come back by itself."""
-        wait_for(lambda: not self._made[-1].start(), "a start of what did not come back", BACK_WITHIN)
+        eventually(lambda: not self._made[-1].start(), "a start of what did not come back", BACK_WITHIN)
 
     def wanted(self) -> set[tuple[str, int]]:
         """The host's ports of what the engine says is running."""
@@ -94,7 +96,7 @@ def fleet(engine: Any, guest: Guest, image: str) -> Iterator[Fleet]:
 
 def parts(guest: Guest) -> dict[str, int]:
     """The pids of all parts, once all are there."""
-    return dict(wait_for(lambda: (found := guest.pids) and len(found) == PARTS and found, "all parts", BACK_WITHIN))
+    return dict(eventually(lambda: (found := guest.pids) and len(found) == PARTS and found, "all parts", BACK_WITHIN))
 
 
 def kill(pid: int) -> None:
@@ -108,7 +110,7 @@ def wait_for_the_engine(guest: Guest, before: dict[str, int] | None) -> None:
     def is_back() -> bool:
         return bool(guest.engine_says("/version")) and (not before or engine(guest) not in (None, before["dockerd"]))
 
-    wait_for(is_back, "the engine", BACK_WITHIN)
+    eventually(is_back, "the engine", BACK_WITHIN)
 
 
 def engine(guest: Guest) -> int | None:
@@ -129,7 +131,7 @@ def test_the_right_listeners_are_back(fleet: Fleet, guest: Guest, order: tuple[s
         kill(before[part])
     wait_for_the_engine(guest, before if ENGINE & set(order) else None)
     back = time.monotonic()
-    wait_for(fleet.right, "exactly the listeners of what runs", RIGHT_WITHIN)
+    eventually(fleet.right, "exactly the listeners of what runs", RIGHT_WITHIN)
     print(f"\nright {time.monotonic() - back:.1f} s after the engine's return")
     for protocol, port in fleet.wanted():
         if protocol == "tcp":

@@ -1,6 +1,6 @@
 """Runs in the guest and in containers: what the name server of resolv.conf answers, as JSON.
 
-Arguments: NAME KIND TRANSPORT, such as quay.io 1 udp. The answer's status, addresses, texts and reason.
+Arguments: KIND TRANSPORT NAME…, such as 1 udp quay.io. For each the answer's status, addresses, texts and reason.
 """
 
 import json
@@ -39,7 +39,7 @@ def records(answer):
         at += 10 + length
 
 
-def main(name, kind, transport):
+def look_up(kind, transport, name):
     lines = Path("/etc/resolv.conf").read_text().splitlines()
     server = next(line.split()[1] for line in lines if line.startswith("nameserver"))
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
@@ -47,17 +47,18 @@ def main(name, kind, transport):
     question = struct.pack("!6H", 1, 0x100, 1, 0, 0, 1) + labels + b"\0" + struct.pack("!2H", int(kind), 1)
     answer = exchange(server, question + extension, transport)
     found = list(records(answer))
-    print(
-        json.dumps(
-            {
-                "status": answer[3] & 15,
-                "addresses": [socket.inet_ntoa(data) for kind, data in found if kind == 1],
-                "texts": [data[1:].decode() for kind, data in found if kind == 16],
-                # One option in the record of the extensions: code, length, then the kind of error and its text.
-                "reason": next((data[6:].decode() for kind, data in found if kind == 41 and len(data) > 6), ""),
-            }
-        )
-    )
+    return {
+        "status": answer[3] & 15,
+        "addresses": [socket.inet_ntoa(data) for kind, data in found if kind == 1],
+        "records": struct.unpack_from("!H", answer, 6)[0],
+        "texts": [data[1:].decode() for kind, data in found if kind == 16],
+        # One option in the record of the extensions: code, length, then the kind of error and its text.
+        "reason": next((data[6:].decode() for kind, data in found if kind == 41 and len(data) > 6), ""),
+    }
+
+
+def main(kind, transport, *names):
+    print(json.dumps([look_up(kind, transport, name) for name in names]))
 
 
 main(*sys.argv[1:])

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import docker
 import pytest
-from probing import remove, wait_for
+from probing import remove
 from testinfra.host import Host
 
-from portchain.guest import manage
-from portchain.guest.power_button import PIPE
-from portchain.guest.spec import GuestSpec
-from portchain.guest.supervisor import BUTTON_DEADLINE, POWER_OFF_DEADLINE
+from portchain.host import guests
+from portchain.host.drivers.namespace.power_button import PIPE
+from portchain.host.drivers.namespace.supervisor import BUTTON_DEADLINE, POWER_OFF_DEADLINE
+from portchain.host.guest_spec import GuestSpec
+from support.waiting import eventually
 
 UNNOTICED = "acpid has not noticed the power button"
 # What it writes is not synced by itself.
@@ -37,15 +38,15 @@ class Guest:
     def press(self) -> None:
         """Press the button by hand, and wait until the guest is off."""
         (self.run_dir / "host-services" / PIPE).write_text("button/power PBTN 00000080 00000000\n")
-        wait_for(lambda: manage.status(self.name).state == "stopped", "the guest to be off", POWER_OFF_DEADLINE)
+        eventually(lambda: guests.status(self.name).state == "stopped", "the guest to be off", POWER_OFF_DEADLINE)
 
     def stop(self) -> None:
-        manage.stop(self.name)
+        guests.stop(self.name)
 
     def start(self) -> None:
-        manage.start(GuestSpec.load(manage.spec_file(self.name)))
-        wait_for(self.engine.ping, "the engine's answer", 20)
-        wait_for(self._in_order, "its services and containers", 30)
+        guests.start(GuestSpec.load(guests.spec_file(self.name)))
+        eventually(self.engine.ping, "the engine's answer", 20)
+        eventually(self._in_order, "its services and containers", 30)
 
     def _in_order(self) -> bool:
         status = subprocess.run(["portchain", "status", "--guest", self.name], capture_output=True, check=False)
@@ -98,7 +99,7 @@ def test_containers_are_asked_to_end_and_their_data_is_kept(guest: Guest, busybo
         return found
 
     keeper = guest.engine.containers.run(busybox, ["sh", "-c", KEEPER], detach=True, volumes=[f"{volume}:/kept"])
-    wait_for(lambda: kept() == b"began\n", "the container to run", 20)
+    eventually(lambda: kept() == b"began\n", "the container to run", 20)
     getattr(guest, way)()
     assert f"guest {guest.name}: power off" in guest.ending()
     assert UNNOTICED not in guest.ending()
@@ -110,7 +111,7 @@ def test_containers_are_asked_to_end_and_their_data_is_kept(guest: Guest, busybo
 
 def test_a_guest_without_acpid_is_stopped_after_the_deadline(guest: Guest, host: Host) -> None:
     host.run_expect([0], "ctr -n services.linuxkit container label acpid containerd.io/restart.status=stopped")
-    wait_for(lambda: not host.process.filter(comm="acpid"), "acpid to be ended")
+    eventually(lambda: not host.process.filter(comm="acpid"), "acpid to be ended")
     asked = time.monotonic()
     guest.stop()
     assert BUTTON_DEADLINE < time.monotonic() - asked < POWER_OFF_DEADLINE

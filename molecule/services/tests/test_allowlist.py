@@ -13,8 +13,10 @@ import docker
 import pytest
 from conftest import Ask
 from outside import Proxy
-from probing import as_root, wait_for
+from probing import as_root
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 PROGRAMS = ("allowlist", "dns-forwarder", "tinyproxy")
 PROJECT = Path(__file__).parents[3]
@@ -45,16 +47,16 @@ def test_a_name_is_refused_and_another_is_not(
     ask: Ask, engine: docker.DockerClient, go_by: Callable[..., None], known: str, inside: str
 ) -> None:
     container = engine.containers.get("probe") if inside == "container" else None
-    address = wait_for(lambda: ask(known, container=container)["addresses"], f"{known} in the {inside}")
+    address = eventually(lambda: ask(known, container=container)["addresses"], f"{known} in the {inside}")
     go_by(allowlist=["quay.io"])
-    wait_for(lambda: ask(known, container=container)["reason"], f"{known} refused in the {inside}")
+    eventually(lambda: ask(known, container=container)["reason"], f"{known} refused in the {inside}")
     for transport in ("udp", "tcp"):
-        refused = {"status": 3, "addresses": [], "texts": [], "reason": f"{known} {REFUSED} quay.io"}
+        refused = {"status": 3, "addresses": [], "records": 0, "texts": [], "reason": f"{known} {REFUSED} quay.io"}
         assert ask(known, 1, transport, container) == refused
         assert ask(known, 16, transport, container)["texts"] == [f"{known} {REFUSED} quay.io"]
         assert ask("host.docker.internal", 1, transport, container)["addresses"] == ["192.168.65.2"]
     go_by(allowlist=["quay.io", known])
-    wait_for(lambda: ask(known, container=container)["addresses"] == address, f"{known} allowed in the {inside}")
+    eventually(lambda: ask(known, container=container)["addresses"] == address, f"{known} allowed in the {inside}")
     assert ask(known, 1, "tcp", container)["addresses"] == address
 
 
@@ -62,7 +64,7 @@ def test_a_name_stands_for_itself_and_a_wildcard_for_what_is_below(
     ask: Ask, go_by: Callable[..., None], known: str
 ) -> None:
     go_by(allowlist=[known, "*.wild.test"])
-    wait_for(lambda: ask("wild.test")["reason"], "wild.test refused")
+    eventually(lambda: ask("wild.test")["reason"], "wild.test refused")
     assert {name: bool(ask(name)["reason"]) for name in (known, f"sub.{known}", "a.wild.test", "awild.test")} == {
         known: False,
         f"sub.{known}": True,
@@ -89,11 +91,11 @@ def test_nothing_is_allowed_while_the_file_cannot_be_read(host: Host, ask: Ask, 
     before = as_root("cat", path)
     try:
         as_root("sh", "-c", f"echo garbage >{path}")
-        wait_for(lambda: ask(known)["reason"], f"{known} refused")
+        eventually(lambda: ask(known)["reason"], f"{known} refused")
         assert "nothing outside is allowed" in host.file("/var/log/allowlist.log").content_string
     finally:
         as_root("sh", "-c", 'printf "%s" "$1" >"$2"', "sh", before, path)
-    wait_for(lambda: ask(known)["addresses"], f"{known} allowed")
+    eventually(lambda: ask(known)["addresses"], f"{known} allowed")
 
 
 @pytest.fixture
@@ -130,5 +132,5 @@ def test_the_inventory_changes_it_while_the_guest_runs(
     said = play(guest_allowlist=["quay.io"], guest_http_proxy="http://me:sesame@127.0.0.1:3128")
     assert "quay.io" in said
     assert "sesame" not in said
-    wait_for(lambda: ask(known)["reason"], f"{known} refused")
+    eventually(lambda: ask(known)["reason"], f"{known} refused")
     assert running() == before

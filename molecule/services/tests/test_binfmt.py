@@ -12,8 +12,9 @@ import tarfile
 
 import docker
 import pytest
-from probing import wait_for
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 RULES = "/proc/sys/fs/binfmt_misc"
 # uname(&after); after.machine[7] = 10; write(1, after.machine, 8); exit(0)
@@ -88,5 +89,5 @@ def test_the_hosts_own_rules_stay_as_they_are(host: Host, machine: Host, program
     host.run_expect([0], f"echo -1 >{RULES}/qemu-aarch64")
     assert host.run(program).rc != 0
     host.run_expect([0], "ctr -n services.linuxkit task kill -s SIGKILL binfmt")
-    wait_for(lambda: host.run(program).stdout == "aarch64\n", "the service binfmt to be back", 6)
+    eventually(lambda: host.run(program).stdout == "aarch64\n", "the service binfmt to be back", 6)
     assert machine.check_output(look) == before

@@ -12,10 +12,11 @@ from typing import Any
 
 import docker
 import pytest
-from probing import free_port, wait_for
+from probing import free_port
 from testinfra.host import Host
 
-from portchain.unix_http import get_json
+from portchain.http.blocking_client import get_json
+from support.waiting import eventually
 
 Portchain = Callable[..., "subprocess.CompletedProcess[bytes]"]
 IDENTITY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
@@ -50,7 +51,7 @@ def served(repositories: Path) -> Iterator[str]:
     port = free_port()
     command = ["git", "daemon", "--export-all", f"--base-path={repositories}", "--listen=127.0.0.1", f"--port={port}"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as daemon:
-        wait_for(lambda: connects(port), "git daemon")
+        eventually(lambda: connects(port), "git daemon")
         yield f"git://host.docker.internal:{port}"
         os.killpg(daemon.pid, 15)
 
@@ -139,14 +140,14 @@ def test_from_a_folder_of_the_host_as_it_is(
 
 
 def test_failures_say_which_side_and_leave_nothing(devenv: Portchain, served: str, tmp_path: Path) -> None:
-    def complaint(*words: str) -> str:
-        return devenv("create", *words, status=1).stderr.decode().splitlines()[-1]
+    def complaint(*words: str, status: int = 1) -> str:
+        return devenv("create", *words, status=status).stderr.decode().splitlines()[-1]
 
     assert "portchain: guest: git: fatal: " in complaint("one", f"{served}/nothing.git")
     assert "branch nowhere not found" in complaint("one", f"{served}/project.git", "--branch", "nowhere")
     assert "portchain: host: /nowhere: no such folder" in complaint("one", "/nowhere")
     assert "host: fatal: " in devenv("create", "one", f"file://{tmp_path}/x", status=1).stderr.decode()
-    assert "is no environment's name" in complaint("a", f"{served}/project.git")
+    assert "is no name: 2 to 64 letters" in complaint("a", f"{served}/project.git", status=2)
     assert rows(devenv) == {}
     devenv("create", "one", f"{served}/project.git")
     assert "there is an environment one" in complaint("one", f"{served}/project.git")
@@ -181,7 +182,9 @@ def half_sent(run_dir: Path) -> Iterator[socket.socket]:
         )
         client.sendall(f"{head}\r\n".encode() + bytes(1024))
         service = str(run_dir / "devenv-service.sock")
-        wait_for(lambda: [row["state"] for row in get_json(service, "/environments", 5)] == ["filling"], "the filling")
+        eventually(
+            lambda: [row["state"] for row in get_json(service, "/environments", 5)] == ["filling"], "the filling"
+        )
         yield client
 
 
@@ -192,7 +195,7 @@ def test_half_a_filling_is_never_there(
     assert "half" not in names(engine)
     assert b"is being filled" in devenv("rm", "half", status=1).stderr
     half_sent.close()
-    wait_for(lambda: not rows(devenv), "the filling to end")
+    eventually(lambda: not rows(devenv), "the filling to end")
 
 
 def test_what_a_killed_service_was_filling_is_cleared_away(
@@ -204,6 +207,6 @@ def test_what_a_killed_service_was_filling_is_cleared_away(
         filling[:] = [name for name in names(engine) if name.startswith("devenv-")]
         return len(filling) == 1
 
-    wait_for(begun, "the volume that is being filled")
+    eventually(begun, "the volume that is being filled")
     host.check_output("ctr -n services.linuxkit task kill -s SIGKILL devenv-service")
-    wait_for(lambda: filling[0] not in names(engine), "what was half filled to go")
+    eventually(lambda: filling[0] not in names(engine), "what was half filled to go")

@@ -9,17 +9,18 @@ from typing import Any
 
 import docker
 import pytest
-from probing import answered, free_ports, refused, wait_for
+from probing import answered, free_ports, refused
 from testinfra.host import Host
 
-from portchain.unix_http import get_json, request
+from portchain.http.blocking_client import get_json, request
+from support.waiting import eventually
 
 Portchain = Callable[..., Any]
 # Refused when its file is read, when its networks are set up, and before it is even asked.
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nonsense": 1}, "nonsense"),
     ({"bip": "300.1.1.1/33"}, "invalid CIDR address: 300.1.1.1/33"),
-    ({"hosts": []}, "hosts: the guest's own"),
+    ({"hosts": []}, "hosts: fixed by the guest"),
 ]
 
 
@@ -65,7 +66,7 @@ def test_ports_are_right_after_a_restart_that_was_asked_for(
     before = restarts(portchain)
     portchain("engine", "restart")
     answered(kept, deadline=3)
-    wait_for(lambda: refused(gone), "the port of the container that was not started again", 3)
+    eventually(lambda: refused(gone), "the port of the container that was not started again", 3)
     assert restarts(portchain) == before
 
 
@@ -116,8 +117,8 @@ def test_a_configuration_is_merged_and_survives_a_reboot(
 
     before = init()
     host.run("reboot")
-    wait_for(lambda: (run_dir / "state.json").exists() and init() != before, "another life of the guest", 20)
-    wait_for(lambda: answers(engine), "the engine", 20)
+    eventually(lambda: (run_dir / "state.json").exists() and init() != before, "another life of the guest", 20)
+    eventually(lambda: answers(engine), "the engine", 20)
     assert engine.info()["Labels"] == ["mine=yes"]
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import answered, ask, free_port, wait_for
+from probing import answered, ask, free_port
 from testinfra.host import Host
 
-from portchain.chain.look import Session
-from portchain.chain.model import Container, Guest, Machine
-from portchain.chain.read_guest import EvidenceError
-from portchain.mapping.forward import Endpoint
+from portchain.ports.forward import Endpoint
+from portchain.trace.collect.evidence_session import Session
+from portchain.trace.model import Container, Guest, Machine
+from portchain.trace.parse.guest_evidence import EvidenceError
+from support.waiting import eventually
 
-PROGRAM = "portchain.guest.services.[e]vidence"
+PROGRAM = "portchain.guest.services.diagnose.[e]vidence"
 SYN, ACK = 0x02, 0x10
 LOOKS = 30
 BOUND = 0.5  # seconds for a look on a machine that has other things to do as well
@@ -42,7 +43,7 @@ def seen(machine: Machine) -> Guest:
 
 def named(session: Session, container: Any) -> Container:
     """A container as it is seen, looked into."""
-    found = seen(session.look()).container(container.id)
+    found = seen(session.collect()).container(container.id)
     assert found
     return found
 
@@ -55,12 +56,12 @@ def test_the_guest_is_told_of_as_it_is(session: Session, probe: Probe, host: Hos
     port = free_port()
     probe(ports={"7000/tcp": port})
     answered(port)
-    guest = seen(session.look())
+    guest = seen(session.collect())
     assert guest.problems == ()
     assert {one.name for one in guest.services} == set(seed["guest"]["services"])
     assert {one.state for one in guest.services} == {"running"}
     assert {one.name for one in guest.networks} == {"bridge", "host", "none"}
-    held = {one.at.place: [p.command for p in one.processes] for one in guest.space.listeners}
+    held = {one.at.hostport: [p.command for p in one.processes] for one in guest.space.listeners}
     assert held[f"0.0.0.0:{port}"] == ["dockerd"]
     assert held["127.0.0.1:1080"] == ["microsocks"]
     docker0 = guest.space.link_named("docker0")
@@ -83,7 +84,7 @@ def test_a_container_is_looked_into(session: Session, probe: Probe, host: Host) 
     inner = found.space.link_named("eth0")
     assert inner
     assert str(inner.peer) == container.exec_run("cat /sys/class/net/eth0/iflink").output.decode().strip()
-    outer = seen(session.look()).space.link(inner.peer)
+    outer = seen(session.collect()).space.link(inner.peer)
     assert outer
     assert host.check_output(f"cat /sys/class/net/{outer.name}/iflink") == str(inner.index)
     (listener,) = [one for one in found.space.listeners if one.at == Endpoint("tcp", "", 7000)]
@@ -91,7 +92,7 @@ def test_a_container_is_looked_into(session: Session, probe: Probe, host: Host) 
     route = found.space.route("8.8.8.8")
     assert route
     assert (route.device, route.gateway) == ("eth0", "172.17.0.1")
-    assert found.space.inode != seen(session.look()).space.inode
+    assert found.space.inode != seen(session.collect()).space.inode
 
 
 def test_a_container_that_ended_keeps_what_it_wants(session: Session, probe: Probe) -> None:
@@ -113,7 +114,7 @@ def test_a_container_that_is_gone_is_a_problem(session: Session) -> None:
 def test_without_the_engine_the_rest_is_told(session: Session, portchain: Callable[..., Any]) -> None:
     portchain("engine", "stop")
     try:
-        guest = seen(session.look())
+        guest = seen(session.collect())
     finally:
         portchain("engine", "start")
     assert guest.containers == ()
@@ -122,24 +123,25 @@ def test_without_the_engine_the_rest_is_told(session: Session, portchain: Callab
     assert len(guest.services) == 15
 
 
-def interfaces(session: Session, container: Any) -> list[dict[str, Any]]:
-    """Those that a packet passes on its way from the guest into the container."""
+def interfaces(session: Session, container: Any, port: int) -> list[dict[str, Any]]:
+    """Those that a packet to ``port`` passes on its way from the guest into the container."""
     found = named(session, container)
     assert found.space
     inner = found.space.link_named("eth0")
     assert inner
-    outer = seen(session.look()).space.link(inner.peer)
+    outer = seen(session.collect()).space.link(inner.peer)
     assert outer
-    return [{"pid": 0, "name": "docker0"}, {"pid": 0, "name": outer.name}, {"pid": found.pid, "name": "eth0"}]
+    passed = [(0, "docker0"), (0, outer.name), (found.pid, "eth0")]
+    return [{"pid": pid, "name": name, "port": port} for pid, name in passed]
 
 
 def test_the_packets_of_a_connection_are_caught_where_they_pass(session: Session, probe: Probe) -> None:
     port = free_port()
     container = probe(ports={"7000/tcp": port})
     answered(port)
-    watched = interfaces(session, container)
+    watched = interfaces(session, container, 7000)
     for _ in range(5):
-        before = session.ask("watch", interfaces=watched, port=7000)
+        before = session.ask("watch", interfaces=watched)
         began = time.time_ns()
         ask(port)
         ended = time.time_ns()
@@ -168,7 +170,7 @@ def test_other_ports_are_not_caught(session: Session, probe: Probe) -> None:
     container = probe("tcp:[::]:7000", "tcp:[::]:7001", ports={"7000/tcp": port, "7001/tcp": other})
     answered(port)
     answered(other)
-    session.ask("watch", interfaces=interfaces(session, container), port=7001)
+    session.ask("watch", interfaces=interfaces(session, container, 7001))
     ask(port, b"source 4000000\n")
     assert session.ask("caught")["packets"] == []
 
@@ -177,7 +179,7 @@ def test_what_refuses_a_datagram_is_caught(session: Session, probe: Probe) -> No
     port, served = free_port(), free_port()
     container = probe("tcp:[::]:7000", ports={"7000/tcp": served, "7009/udp": port})
     answered(served)
-    session.ask("watch", interfaces=interfaces(session, container), port=7009)
+    session.ask("watch", interfaces=interfaces(session, container, 7009))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"?", ("127.0.0.1", port))
         time.sleep(0.1)
@@ -199,11 +201,12 @@ def connected(run_dir: Path) -> socket.socket:
 NONSENSE = [
     *(b"", b"{", b"[]", b"null", b'"look"', b"\xff\xfe", b"[" * 5000, b'{"do": "drop"}', b'{"do": ["look"]}'),
     *(b'{"do": "inside"}', b'{"do": "inside", "containers": 7}', b'{"do": "watch"}'),
-    b'{"do": "watch", "port": 1e999, "interfaces": []}',
-    b'{"do": "watch", "port": 1, "interfaces": [{"pid": 0, "name": "none"}]}',
-    b'{"do": "watch", "port": 1, "interfaces": [{"pid": 999999999, "name": "lo"}]}',
-    b'{"do": "watch", "port": 70000000000, "interfaces": [{"pid": 0, "name": "lo"}]}',
-    b'{"do": "watch", "port": 1, "interfaces": [{"pid": 0, "name": "l\\u0000o"}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 0, "name": "lo"}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 0, "name": "lo", "port": 1e999}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 0, "name": "none", "port": 1}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 999999999, "name": "lo", "port": 1}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 0, "name": "lo", "port": 70000000000}]}',
+    b'{"do": "watch", "interfaces": [{"pid": 0, "name": "l\\u0000o", "port": 1}]}',
 ]
 
 
@@ -232,9 +235,9 @@ def test_the_program_ends_with_its_client(host: Host, guest_name: str) -> None:
     before = programs(host)
     with Session(guest_name) as one, Session(guest_name) as other:
         one.ask("ping")
-        other.ask("watch", interfaces=[{"pid": 0, "name": "lo"}], port=1)
+        other.ask("watch", interfaces=[{"pid": 0, "name": "lo", "port": 1}])
         assert len(programs(host) - before) == 2
-    wait_for(lambda: programs(host) <= before, "the end of both programs")
+    eventually(lambda: programs(host) <= before, "the end of both programs")
 
 
 def test_a_connection_that_was_closed_is_made_again(session: Session, host: Host) -> None:
@@ -242,13 +245,13 @@ def test_a_connection_that_was_closed_is_made_again(session: Session, host: Host
     session.ask("ping")
     (pid,) = programs(host) - before
     host.check_output(f"kill {pid}")
-    wait_for(lambda: pid not in programs(host), "its end")
+    eventually(lambda: pid not in programs(host), "its end")
     assert session.ask("ping") == {}
 
 
 def test_many_looks_take_neither_long_nor_more_and_more(session: Session, host: Host) -> None:
     before = programs(host)
-    session.look()
+    session.collect()
     (pid,) = programs(host) - before
 
     def use() -> tuple[int, int]:
@@ -256,11 +259,11 @@ def test_many_looks_take_neither_long_nor_more_and_more(session: Session, host: 
         return int(memory), len(host.check_output(f"ls /proc/{pid}/fd").split())
 
     for _ in range(LOOKS):
-        session.look()
+        session.collect()
     memory, descriptors = use()
     began = time.monotonic()
     for _ in range(LOOKS):
-        session.look()
+        session.collect()
     assert (time.monotonic() - began) / LOOKS < BOUND
     after = use()
     assert after[0] < memory + 1024
@@ -271,4 +274,4 @@ def test_a_guest_that_is_not_there_says_so() -> None:
     with Session("nobody") as session, pytest.raises(EvidenceError, match="guest nobody: it does not tell"):
         session.ask("ping")
     with Session("nobody") as session:
-        assert session.look().guest_error == "guest nobody is absent"
+        assert session.collect().guest_error == "guest nobody is absent"

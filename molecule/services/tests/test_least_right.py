@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from portchain.guest.yaml_checks import CAPABILITIES
+from portchain.linuxkit.checks import CAPABILITIES
 
 MIB = 1 << 20
 
@@ -49,7 +49,7 @@ WANTED = {
     "socks": rights("", 128),
     "trim-after-delete": rights("", 64),
     "volume-contents": rights("DAC_READ_SEARCH", 128, "network pid"),
-    "vpnkit-forwarder": rights("", 512),
+    "vpnkit-forwarder": rights("NET_ADMIN", 512),
 }
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import wait_for
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 PORTCHAIN = str(Path(sys.executable).with_name("portchain"))
 LIMIT = 4 * 500_000
@@ -65,14 +66,14 @@ def test_one_that_is_not_there_is_an_error_with_the_list(logs: Callable[..., Any
 def test_lines_survive_a_restart(host: Host, logs: Callable[..., Any]) -> None:
     say(host, "acpid", 1, "before the restart")
     host.check_output("ctr -n services.linuxkit task kill -s SIGKILL acpid")
-    wait_for(lambda: "RUNNING" in host.check_output("ctr -n services.linuxkit task ls | grep acpid"), "acpid", 5)
-    wait_for(lambda: logs("acpid").stdout.rstrip().endswith("on"), "what acpid says when it starts", 5)
+    eventually(lambda: "RUNNING" in host.check_output("ctr -n services.linuxkit task ls | grep acpid"), "acpid", 5)
+    eventually(lambda: logs("acpid").stdout.rstrip().endswith("on"), "what acpid says when it starts", 5)
     assert "before the restart" in logs("acpid").stdout
 
 
 def test_the_collectors_end_loses_nothing(host: Host, logs: Callable[..., Any]) -> None:
     host.check_output("pkill -KILL -f [/]usr/bin/log-collector && sh -c 'echo while it was away >/run/logs/acpid'")
-    wait_for(lambda: "while it was away" in logs("--tail", "3", "acpid").stdout, "the line", 5)
+    eventually(lambda: "while it was away" in logs("--tail", "3", "acpid").stdout, "the line", 5)
 
 
 def test_a_log_is_followed_across_rotations_and_bounded(host: Host, followed: subprocess.Popen[str]) -> None:
@@ -88,6 +89,6 @@ def test_a_log_is_followed_across_rotations_and_bounded(host: Host, followed: su
 
 
 def test_nobody_follows_once_the_reader_is_gone(host: Host, followed: subprocess.Popen[str]) -> None:
-    wait_for(lambda: host.run("pgrep -f log_reader").stdout, "the reader in the guest")
+    eventually(lambda: host.run("pgrep -f logs.reader").stdout, "the reader in the guest")
     followed.terminate()
-    wait_for(lambda: not host.run("pgrep -f '[l]og_reader'").stdout, "the reader in the guest to end")
+    eventually(lambda: not host.run("pgrep -f '[l]og_reader'").stdout, "the reader in the guest to end")

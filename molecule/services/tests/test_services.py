@@ -11,17 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from probing import wait_for
 from testinfra.host import Host
 
-from portchain import unix_http
+from portchain.http import blocking_client
+from support.waiting import eventually
 
-Working = dict[str, Callable[[], Any]]
+Working = Callable[[str], Callable[[], Any]]
 PORTCHAIN = Path(sys.executable).with_name("portchain")
 NAMES = (
     *("acpid", "allowlist", "binfmt", "devenv-service", "dhcpcd", "diagnose", "dns-forwarder", "docker"),
@@ -33,6 +34,8 @@ MEMORY = 300 << 20
 # The version and the method that may do without a password, in SOCKS 5.
 GREET = "import socket; s = socket.create_connection(('127.0.0.1', 1080), 1); s.sendall(b'\\5\\1\\0'); print(s.recv(2))"
 CONTAINER = "ctr -n services.linuxkit"
+# What services say anew when they work.
+LINES = {"kmsg": "", "sntpc": "offset", "trim-after-delete": "ok:"}
 
 
 def services(guest: str) -> dict[str, dict[str, Any]]:
@@ -55,7 +58,7 @@ def has_reader(fifo: Path) -> bool:
 
 @pytest.fixture
 def working(host: Host, run_dir: Path, ask: Callable[..., dict[str, Any]], engine: docker.DockerClient) -> Working:
-    """How to see that each service does its work; each is asked anew."""
+    """How to see that a service does its work from now on; it is asked anew each time."""
 
     def says(command: str, text: str = "") -> Callable[[], bool]:
         def check() -> bool:
@@ -64,23 +67,26 @@ def working(host: Host, run_dir: Path, ask: Callable[..., dict[str, Any]], engin
 
         return check
 
-    def lines(name: str, text: str) -> Callable[[], bool]:
+    def lines(name: str) -> Callable[[], bool]:
         """It has said something new."""
-        count = f"cat /var/log/{name}.log* | grep -c {shlex.quote(text)}"
+        count = f"cat /var/log/{name}.log* | grep -c {shlex.quote(LINES[name])}"
         before = int(host.run(count).stdout or 0)
         return lambda: int(host.run(count).stdout or 0) > before
 
     def answers(name: str, path: str) -> Callable[[], bool]:
-        return lambda: isinstance(unix_http.get_json(str(run_dir / f"{name}.sock"), path, 2), dict | list | str)
+        return lambda: isinstance(blocking_client.get_json(str(run_dir / f"{name}.sock"), path, 2), dict | list | str)
 
-    trimmed = lines("trim-after-delete", "ok:")
+    def trims() -> Callable[[], bool]:
+        trimmed = lines("trim-after-delete")
 
-    def trims() -> bool:
-        engine.volumes.create().remove()
-        time.sleep(SETTLE)
-        return trimmed()
+        def check() -> bool:
+            engine.volumes.create().remove()
+            time.sleep(SETTLE)
+            return trimmed()
 
-    return {
+        return check
+
+    asked = {
         "acpid": lambda: has_reader(run_dir / "host-services/acpi.fifo"),
         "allowlist": says("test -s /run/egress/dns-servers"),
         "binfmt": says("cat /proc/sys/fs/binfmt_misc/qemu-aarch64", "enabled"),
@@ -90,13 +96,12 @@ def working(host: Host, run_dir: Path, ask: Callable[..., dict[str, Any]], engin
         "dns-forwarder": lambda: ask("host.docker.internal")["addresses"] == ["192.168.65.2"],
         "docker": answers("docker", "/version"),
         "http-proxy": says("curl -sx http.docker.internal:3128 -o /dev/null -w '%{http_code}' http://x.invalid/", "50"),
-        "kmsg": lines("kmsg", ""),
-        "sntpc": lines("sntpc", "offset"),
         "socks": says(f"python3 -c {shlex.quote(GREET)}", "x05"),
-        "trim-after-delete": trims,
         "volume-contents": answers("volume-contents", "/volumes"),
         "vpnkit-forwarder": says("true"),
     }
+    anew = {name: partial(lines, name) for name in LINES} | {"trim-after-delete": trims}
+    return lambda name: anew[name]() if name in anew else asked[name]
 
 
 def undone(name: str, host: Host) -> None:
@@ -134,12 +139,13 @@ def test_a_killed_service_is_back_and_works(
     name: str, host: Host, guest_name: str, working: Working, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = services(guest_name)
+    works_again = working(name)
     undone(name, host)
     with contextlib.suppress(RuntimeError):  # the way by which the command came may end with it
         host.run(f"{CONTAINER} task kill -s SIGKILL {name}")
     killed = time.monotonic()
-    wait_for(
-        lambda: works(lambda: again(host, name, before[name]["pid"]) and working[name]()),
+    eventually(
+        lambda: works(lambda: again(host, name, before[name]["pid"]) and works_again()),
         f"{name} at work",
         BACK + 3 * SETTLE * (name == "trim-after-delete"),
     )
@@ -151,10 +157,15 @@ def test_a_killed_service_is_back_and_works(
     assert after[name]["state"] in ("running", "crashing")
 
 
+def pid_of(host: Host, name: str) -> int:
+    """The process that a service is, 0 while it is none."""
+    rows = [line.split() for line in host.check_output(f"{CONTAINER} task ls").splitlines()]
+    return next((int(row[1]) for row in rows if row[0] == name and row[2] == "RUNNING"), 0)
+
+
 def again(host: Host, name: str, pid: int) -> bool:
     """Whether it runs, and is no longer the process ``pid``."""
-    rows = [line.split() for line in host.check_output(f"{CONTAINER} task ls").splitlines()]
-    return any(row[0] == name and row[1] != str(pid) and row[2] == "RUNNING" for row in rows)
+    return pid_of(host, name) not in (0, pid)
 
 
 def works(check: Callable[[], Any]) -> bool:
@@ -168,8 +179,9 @@ def works(check: Callable[[], Any]) -> bool:
 def test_one_that_keeps_crashing_is_shown_and_takes_no_other_along(host: Host, guest_name: str) -> None:
     before = services(guest_name)
     for _ in range(4):
+        pid = pid_of(host, "socks")
         host.check_output(f"{CONTAINER} task kill -s SIGKILL socks")
-        time.sleep(2)
+        eventually(lambda pid=pid: again(host, "socks", pid), "another process", BACK)
     after = services(guest_name)
     assert after["socks"]["state"] == "crashing"
     assert [one for one in NAMES if after[one]["pid"] != before[one]["pid"]] == ["socks"]

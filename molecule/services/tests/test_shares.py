@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 from collections.abc import Callable, Iterator
@@ -11,43 +10,26 @@ from typing import Any
 
 import docker
 import pytest
+from conftest import OWNER, Run, Share
 from docker.types import Mount
-from probing import as_root, wait_for
+from probing import as_root
 from testinfra.host import Host
 
-from portchain.guest.live import Live
-from portchain.guest.shares import Shares
+from portchain.host.live_settings import LiveSettings
+from portchain.host.shares import Shares
 
-OWNER, STRANGER = 4711, 4712
-
-Run = Callable[..., str]
-Share = Callable[..., None]
+STRANGER = 4712
 
 
 @pytest.fixture(scope="module")
-def share(guest_name: str, run_dir: Path) -> Iterator[Share]:
-    """Has the running guest share other folders, as OWNER's; the inventory's own are put back."""
-    path = f"/var/lib/portchain/{guest_name}/shares.json"
-    before, state = as_root("cat", path), (run_dir / "state.json").read_text()
-
-    def put(text: str) -> None:
-        as_root("sh", "-c", 'printf "%s" "$1" >"$2.new" && mv "$2.new" "$2"', "sh", text, path)
-        done = run_dir / "shares.json"
-        wait_for(lambda: json.loads(as_root("cat", str(done)))["asked"] == text, "the supervisor took over the shares")
-        assert json.loads(as_root("cat", str(done)))["failed"] == []
-
-    yield lambda *words: put(Shares.parse(map(str, words), uid=OWNER, gid=OWNER).dump())
-    put(before)
-    assert (run_dir / "state.json").read_text() == state, "the guest was started anew"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, share: Share) -> Path:
-    """A folder that is shared."""
+def shared(tmp_path_factory: pytest.TempPathFactory, share: Share, run_dir: Path) -> Iterator[Path]:
+    """A folder that is shared; the guest is not started anew for it."""
+    before = (run_dir / "state.json").read_text()
     found = tmp_path_factory.mktemp("shared")
     found.chmod(0o755)
-    share(found)
-    return found
+    assert share(found) == {}
+    yield found
+    assert (run_dir / "state.json").read_text() == before
 
 
 @pytest.fixture
@@ -60,27 +42,13 @@ def folder(shared: Path, request: pytest.FixtureRequest) -> Path:
     return found
 
 
-@pytest.fixture
-def run(engine: docker.DockerClient, image: str) -> Run:
-    """Runs a line of shell in a container that has ``folder`` as /work; returns what it says, in the end its status."""
-
-    def run(folder: Path, line: str, **words: Any) -> str:
-        command = ["-c", f"{{ {line}; }} 2>&1; echo $?"]
-        said = engine.containers.run(
-            image, command, entrypoint=["sh"], volumes=[f"{folder}:/work"], working_dir="/work", remove=True, **words
-        )
-        return str(said.decode())
-
-    return run
-
-
 def owner(path: Path) -> tuple[int, int]:
     found = path.lstat()
     return found.st_uid, found.st_gid
 
 
 def test_the_home_of_who_runs_the_guest_is_shared_by_default_but_for_roots(guest_name: str) -> None:
-    live = Live.load(Path("/var/lib/portchain") / guest_name)
+    live = LiveSettings.load(Path("/var/lib/portchain") / guest_name)
     home, user = Path.home().resolve(), pwd.getpwuid(os.getuid())
     assert live.shares == Shares.parse([str(home)] if user.pw_uid else [], uid=user.pw_uid, gid=user.pw_gid)
 
@@ -103,6 +71,40 @@ def test_other_users_of_a_container_work_with_ids_of_the_guests_own(folder: Path
     )
     assert owner(folder / "of") == (base + 999, base + 65534)
     assert owner(folder / "all/mine") == (base + 1000, base + 1000)
+
+
+@pytest.mark.parametrize("user", ["33:33", "1000:1000"])
+def test_a_user_other_than_root_is_the_owner_where_the_share_says_so(
+    folder: Path, shared: Path, share: Share, run: Run, user: str
+) -> None:
+    (folder / "own").chmod(0o600)
+    assert "Permission denied" in run(folder, "cat own; touch new", user=user)
+    assert share(f"{shared}:user={user.partition(':')[0]}") == {}
+    try:
+        line = "cat own; echo more >>own; mkdir -p a/b; echo mine >a/new; mv a/new a/b/; chmod 640 own"
+        assert run(folder, f"{line}; stat -c %u:%g own a", user=user) == f"of the owner\n{user}\n{user}\n0\n"
+        assert "Operation not permitted" in run(folder, "chown 0:0 own", user=user)
+        assert {owner(folder / name) for name in ("own", "a", "a/b", "a/b/new")} == {(OWNER, OWNER)}
+        assert (folder / "a/b/new").read_text() == "mine\n"
+        line = f"echo of root >>own; cat own; touch given; chown {user} given; rm -r a"
+        assert run(folder, line) == "of the owner\nmore\nof root\n0\n"
+        assert {owner(folder / name) for name in ("own", "given")} == {(OWNER, OWNER)}
+    finally:
+        share(shared)
+    assert run(folder, "stat -c %u:%g own") == "0:0\n0\n"
+
+
+def test_what_root_makes_where_another_is_the_owner_is_an_id_of_the_guests_own(
+    folder: Path, shared: Path, share: Share, run: Run, state: Any
+) -> None:
+    base = int(Path(f"/proc/{state['pid']}/uid_map").read_text().split()[1])
+    share(f"{shared}:user=1000")
+    try:
+        assert run(folder, "touch roots; stat -c %u:%g roots") == "0:0\n0\n"
+        assert owner(folder / "roots") == (base, base)
+        assert run(folder, "rm roots", user="1000:1000") == "0\n"
+    finally:
+        share(shared)
 
 
 def test_files_of_the_hosts_other_users_stay_theirs(folder: Path, run: Run) -> None:

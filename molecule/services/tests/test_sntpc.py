@@ -6,8 +6,9 @@ import re
 from datetime import datetime
 from typing import Any
 
-from probing import wait_for
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 LOG = "/var/log/sntpc.log"
 ANSWER = re.compile(
@@ -20,7 +21,7 @@ def answers(host: Host) -> list[re.Match[str]]:
 
 
 def test_offset_and_delay_are_logged(host: Host) -> None:
-    found = wait_for(lambda: answers(host), f"an answer in {LOG}", 40)[-1]
+    found = eventually(lambda: answers(host), f"an answer in {LOG}", 40)[-1]
     # The gateway's clock is the very one that the guest reads.
     assert abs(float(found["offset"])) < 0.05
     assert 0 < float(found["delay"]) < 0.05
@@ -31,7 +32,7 @@ def test_it_asks_every_30_s(host: Host) -> None:
         found = answers(host)[-2:]
         return [datetime.fromisoformat(one["when"]) for one in found] if len(found) == 2 else []
 
-    earlier, later = wait_for(last_two, f"two answers in {LOG}", 40)
+    earlier, later = eventually(last_two, f"two answers in {LOG}", 40)
     assert 29 < (later - earlier).total_seconds() < 32
 
 

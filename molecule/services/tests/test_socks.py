@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from probing import wait_for
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 SERVER = ("python3", "-m", "http.server", "8080", "--directory", "/etc")
 
@@ -18,7 +19,7 @@ def test_a_containers_own_address_answers(probe: Callable[..., Any], machine: Ho
     address = container.attrs["NetworkSettings"]["IPAddress"]
     assert address.startswith("172.17.0.")
     fetch = f"curl -sS --max-time 5 --socks5-hostname localhost{run_dir}/socks.sock http://{address}:8080/hostname"
-    page = wait_for(lambda: (found := machine.run(fetch)).rc == 0 and found.stdout, f"an answer to {fetch}")
+    page = eventually(lambda: (found := machine.run(fetch)).rc == 0 and found.stdout, f"an answer to {fetch}")
     assert page.strip() == container.id[:12]
 
 

@@ -12,7 +12,7 @@ import docker
 import pytest
 from testinfra.host import Host
 
-from portchain.unix_http import get_json, request
+from portchain.http.blocking_client import get_json, request
 
 SIZE = 50_000_000
 FILL = f"""

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from probing import Guest, answered, free_port, wait_for
+from probing import Guest, answered, free_port
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 TIMEOUT = 30
 Trace = Callable[..., dict[str, Any]]
@@ -59,7 +61,7 @@ def verdict(trace: Trace) -> Callable[[int | str], str]:
 @pytest.fixture
 def mended(verdict: Callable[[int | str], str]) -> Callable[[int | str], None]:
     """Waits until a chain is whole again."""
-    return lambda asked: wait_for(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
+    return lambda asked: eventually(lambda: verdict(asked) == "whole", f"a whole chain from {asked}", 20)
 
 
 @pytest.fixture

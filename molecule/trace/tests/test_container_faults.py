@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from probing import Guest, as_root, free_port, wait_for
+from probing import Guest, as_root, free_port
+
+from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]
 Verdict = Callable[[int | str], str]
@@ -42,7 +44,7 @@ def test_container_paused(served: Served, trace: Trace, mended: Mended) -> None:
 def test_nothing_listens_in_the_container(probe: Any, trace: Trace) -> None:
     port = free_port()
     probe(ports={"7001/tcp": port}, name="elsewhere")
-    wait_for(lambda: "it listens on 7000" in str(trace(port)["verdict"]), "the server's start")
+    eventually(lambda: "it listens on 7000" in str(trace(port)["verdict"]), "the server's start")
     found = trace(port)["verdict"]
     assert (found["code"], found["hop"]) == ("nothing-listening", "container-socket")
     assert "nothing in container elsewhere listens on tcp port 7001" in found["text"]
@@ -51,7 +53,7 @@ def test_nothing_listens_in_the_container(probe: Any, trace: Trace) -> None:
 def test_the_server_listens_on_its_own_loopback_only(probe: Any, verdict: Verdict, trace: Trace) -> None:
     port = free_port()
     probe("tcp:127.0.0.1:7000", ports={"7000/tcp": port})
-    wait_for(lambda: verdict(port) == "container-loopback-only", "the server's start")
+    eventually(lambda: verdict(port) == "container-loopback-only", "the server's start")
     found = trace(port)["verdict"]
     assert found["hop"] == "container-socket"
     assert "0.0.0.0:7000" in found["remedy"]
@@ -60,7 +62,7 @@ def test_the_server_listens_on_its_own_loopback_only(probe: Any, verdict: Verdic
 def test_wrong_protocol_served(probe: Any, verdict: Verdict, trace: Trace) -> None:
     port = free_port()
     probe("udp:[::]:7000", ports={"7000/tcp": port})
-    wait_for(lambda: verdict(port) == "wrong-protocol", "the server's start")
+    eventually(lambda: verdict(port) == "wrong-protocol", "the server's start")
     assert trace(port)["verdict"]["hop"] == "container-socket"
 
 
@@ -69,7 +71,7 @@ def test_ipv6_only_server_behind_ipv4_rules(served: Served, probe: Any, verdict:
     server = "import socket; s = socket.create_server(('::', 7000), family=socket.AF_INET6); input()"
     command = {"entrypoint": ["python3", "-c", server], "tty": True, "stdin_open": True}
     probe(ports={"7000/tcp": port}, **command)
-    wait_for(lambda: verdict(port) == "ipv6-half", "the server's start")
+    eventually(lambda: verdict(port) == "ipv6-half", "the server's start")
     assert trace(port)["verdict"]["hop"] == "container-socket"
 
 
@@ -77,8 +79,8 @@ def test_container_that_ends_again_and_again(probe: Any, trace: Trace) -> None:
     port = free_port()
     command = {"entrypoint": ["sh", "-c", "exit 3"], "restart_policy": {"Name": "always"}}
     container = probe(ports={"7000/tcp": port}, name="falling", **command)
-    wait_for(lambda: container.reload() or container.attrs["RestartCount"] > 4, "a pause between its lives that lasts")
-    wait_for(lambda: container.reload() or container.status == "restarting", "such a pause")
+    eventually(lambda: container.reload() or container.attrs["RestartCount"] > 4, "a long pause between its lives")
+    eventually(lambda: container.reload() or container.status == "restarting", "such a pause")
     found = trace(port)["verdict"]
     assert found["code"] == "container-stopped"
     assert "container falling ends and is restarted, exit code 3" in found["text"]

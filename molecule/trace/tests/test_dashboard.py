@@ -11,12 +11,13 @@ import docker
 import pytest
 from browsing import browser, dashboard, page
 from playwright.sync_api import Browser, Locator, Page, expect
-from probing import wait_for
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 __all__ = ("browser", "page")
 
-QUIET = "socks"  # a service that nothing of the tests needs
+QUIET = "sntpc"  # a service that nothing of the tests needs, and that ends when it is told to
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_traffic_moves_at_every_hop(board: Page, served: Callable[..., Any]) -> 
     for _ in range(5):
         subprocess.run(["curl", "-s", "-m", "5", f"http://127.0.0.1:{port}/"], check=False, capture_output=True)
     moving = ("connections", "dnat packets", "bridge out", "veth in", "veth out")
-    wait_for(lambda: all(counted()[name] >= before[name] + 5 for name in moving), "every counter by 5", 15)
+    eventually(lambda: all(counted()[name] >= before[name] + 5 for name in moving), "every counter by 5", 15)
 
 
 def test_a_disconnected_network_turns_its_chain_red(
@@ -100,7 +101,7 @@ def test_a_port_that_is_taken_meanwhile_is_told(url: str, browser: Browser, serv
     other = browser.new_page()
     other.goto(url)
     with subprocess.Popen(["python3", "-m", "http.server", "--bind", "0.0.0.0", str(port)]) as taking:
-        wait_for(lambda: subprocess.run(["curl", "-s", f"127.0.0.1:{port}"], check=False).returncode == 0, "a server")
+        eventually(lambda: subprocess.run(["curl", "-s", f"127.0.0.1:{port}"], check=False).returncode == 0, "a server")
         other.get_by_role("button", name=f"Start {container.name}", exact=True).click()
         expect(other.locator("#told.bad")).to_contain_text(str(port))
         taking.kill()
@@ -108,7 +109,7 @@ def test_a_port_that_is_taken_meanwhile_is_told(url: str, browser: Browser, serv
 
 
 def test_a_containers_log_is_followed(board: Page, probe: Callable[..., Any]) -> None:
-    script = "echo begun; n=0; while sleep 0.2; do n=$((n + 1)); printf '\\033[31mline %s\\033[0m\\n' $n; done"
+    script = "echo begun; n=0; while sleep 0.05; do n=$((n + 1)); printf '\\033[31mline %s\\033[0m\\n' $n; done"
     container = probe(entrypoint=["sh", "-c", script])
     board.get_by_role("button", name=f"Logs of {container.name}", exact=True).click()
     log = board.get_by_role("log")
@@ -135,18 +136,26 @@ def test_a_shell_in_a_container_ends_with_its_page(board: Page, served: Callable
     container, _ = served()
     seen = shell(board, container.name, "clear; echo $((6 * 7)); hostname; cd /tmp; pwd; tty; sleep 4321")
     expect(seen).to_contain_text(f"42\n{container.short_id}\n/tmp\n/dev/pts/")
-    wait_for(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 0, "the sleep")
+    eventually(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 0, "the sleep")
     board.goto("about:blank")
-    wait_for(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 1, "the shell's end")
-    wait_for(lambda: "sh -c" not in host.check_output("ps"), "nothing left of the shell")
+    eventually(lambda: host.run("pgrep -f 'sleep [4]321'").rc == 1, "the shell's end")
+    eventually(lambda: "sh -c" not in host.check_output("ps"), "nothing left of the shell")
 
 
 def test_a_shell_in_a_service_ends_with_its_page(board: Page, host: Host) -> None:
     seen = shell(board, "docker", "echo $((6 * 7)); ls -d /usr/local/bin/dockerd; tty; sleep 4322")
     expect(seen).to_contain_text("42\n/usr/local/bin/dockerd\n/dev/pts/")
-    wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 0, "the sleep")
+    eventually(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 0, "the sleep")
     board.get_by_role("button", name="Close", exact=True).click()
-    wait_for(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 1, "the shell's end")
+    eventually(lambda: host.run("pgrep -f 'sleep [4]322'").rc == 1, "the shell's end")
+
+
+def test_what_is_typed_before_the_shell_is_there_reaches_it_and_is_echoed_once(board: Page) -> None:
+    seen = shell(board, "docker", "echo $((6 * 7)); tty; exit")
+    expect(seen).to_contain_text("42\n/dev/pts/")
+    expect(seen).to_contain_text("[the shell has ended]")
+    echoed, _, _ = seen.inner_text().replace("# ", "").partition("42")  # the prompt may come between the keys
+    assert echoed.count("exit") == 1
 
 
 def test_a_container_without_a_shell_says_so(board: Page, served: Callable[..., Any]) -> None:
@@ -164,7 +173,7 @@ def test_a_services_log_is_followed_and_it_is_restarted(board: Page, host: Host)
     before = pid()
     board.get_by_role("button", name=f"Restart {QUIET}", exact=True).click()
     expect(board.locator("#told")).to_contain_text(f"Restart {QUIET}: done")
-    wait_for(lambda: pid() not in ("", before), "another process", 20)
+    eventually(lambda: pid() not in ("", before), "another process", 20)
     expect(board.locator(f"#live-service-{QUIET}")).to_have_class("running")
     board.get_by_role("button", name="Logs of docker", exact=True).click()
     expect(board.get_by_role("log")).to_contain_text("dockerd")

@@ -9,8 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, free_port, wait_for
+from probing import Guest, answered, free_port
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]
 Verdict = Callable[[int | str], str]
@@ -162,7 +164,7 @@ def test_network_disconnected(engine: Any, served: Served, trace: Trace, verdict
     container, port = served(name="alone")
     bridge = engine.networks.get("bridge")
     bridge.disconnect(container)
-    wait_for(lambda: verdict(port) != "whole", "the engine's removal of the port")
+    eventually(lambda: verdict(port) != "whole", "the engine's removal of the port")
     found = trace(port)["verdict"]
     assert (found["code"], found["hop"]) == ("network-disconnected", "bridge")
     assert "docker network connect" in found["remedy"]

@@ -7,24 +7,25 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from probing import Guest, answered, free_port, wait_for
+import pytest
+from probing import Guest, answered, free_port
 
-from portchain.chain.look import Session
-from portchain.chain.query import Query
-from portchain.chain.tracing import trace_machine, trace_port
+from portchain.trace.collect.evidence_session import Session
+from portchain.trace.query import Query
+from portchain.trace.tracing import trace_machine, trace_port
+from support.waiting import eventually
 
-RUNS = 200
 CONTAINERS = 3
 
 
-def test_two_hundred_traces_accuse_nobody(probe: Callable[..., Any], guest_name: str) -> None:
+def test_many_traces_accuse_nobody(probe: Callable[..., Any], guest_name: str, pytestconfig: pytest.Config) -> None:
     ports = [free_port() for _ in range(CONTAINERS)]
     for port in ports:
         probe(ports={"7000/tcp": port, "7000/udp": port})
         answered(port)
     verdicts = []
     with Session(guest_name) as session:
-        for _ in range(RUNS):
+        for _ in range(pytestconfig.getoption("--traces")):
             _, traces = trace_machine(session)
             assert {one.asked for one in traces} >= {str(port) for port in ports}
             verdicts += [one.verdict for one in traces if one.verdict]
@@ -71,7 +72,7 @@ def test_every_kind_of_forward_is_whole(
             assert found["verdict"] is None
             assert found["chains"][0]["hops"]
             socket.create_connection(("127.0.0.1", port), 5).close()
-            wait_for(lambda port=port: trace(port, "--probe")["verdict"] is None, "a probe that gets through")
+            eventually(lambda port=port: trace(port, "--probe")["verdict"] is None, "a probe that gets through")
     finally:
         guest.unexpose(f"127.0.0.1:{by_hand}")
         guest.unexpose(f"127.0.0.1:{direct}")

@@ -13,8 +13,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, as_root, free_port, wait_for
+from probing import Guest, answered, as_root, free_port
 from testinfra.host import Host
+
+from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]
 Trace = Callable[..., dict[str, Any]]
@@ -26,8 +28,8 @@ GONE = "192.0.2.1"
 REFUSING = """
 import os, sys, threading
 sys.path.insert(0, "/usr/lib/portchain")
-from portchain.forwarder.acceptor import Acceptor
-from portchain.guest.services.vpnkit_forwarder import main
+from portchain.net.accepting import Acceptor
+from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main
 
 def listen(self, message, descriptor, served=Acceptor.listen):
     if message.target == sys.argv[1]:
@@ -77,11 +79,11 @@ def refusing(guest: Guest, target: str) -> Iterator[None]:
     as_root("kill", "-STOP", str(pid))
     try:
         with subprocess.Popen([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command], stdin=subprocess.PIPE):
-            wait_for(lambda: channel(guest) not in (0, pid), "another end of the channel")
+            eventually(lambda: channel(guest) not in (0, pid), "another end of the channel")
             yield
     finally:
         as_root("kill", "-CONT", str(pid))
-    wait_for(lambda: channel(guest) == pid, "the guest's own end of the channel")
+    eventually(lambda: channel(guest) == pid, "the guest's own end of the channel")
 
 
 def test_host_port_held_by_another_process(engine: Any, probe: Any, image: str, trace: Trace, mended: Mended) -> None:
@@ -130,9 +132,9 @@ def test_host_port_taken_while_the_forwarder_was_away(
 ) -> None:
     _, port = served()
     with down(guest, "forwarder"):
-        server = wait_for(lambda: socket.create_server(("127.0.0.1", port)), "the guest to let go of the port")
+        server = eventually(lambda: socket.create_server(("127.0.0.1", port)), "the guest to let go of the port")
     with server:
-        wait_for(lambda: [one for one in guest.forwards() if one["state"] == "failed"], "the forwarder's try")
+        eventually(lambda: [one for one in guest.forwards() if one["state"] == "failed"], "the forwarder's try")
         found = trace(port)["verdict"]
     assert (found["code"], found["hop"]) == ("host-port-taken", "host-socket")
     assert f"(pid {os.getpid()})" in found["text"]
@@ -146,12 +148,12 @@ def moved(guest: Guest, place: str, to: str) -> Iterator[None]:
     with down(guest, "forwarder"):
         as_root("sed", "-i", f"s/{place}/{to}/", kept)
     try:
-        wait_for(lambda: channel(guest), "the forwarder and its channel")
+        eventually(lambda: channel(guest), "the forwarder and its channel")
         yield
     finally:
         with down(guest, "forwarder"):
             as_root("sed", "-i", f"s/{to}/{place}/", kept)
-        wait_for(lambda: channel(guest), "the forwarder and its channel")
+        eventually(lambda: channel(guest), "the forwarder and its channel")
 
 
 def test_host_port_refused(served: Served, guest: Guest, trace: Trace, mended: Mended) -> None:
@@ -181,7 +183,7 @@ def test_channel_down(served: Served, guest: Guest, trace: Trace, mended: Mended
     _, port = served()
     with hidden(guest.run_dir / "host-services" / "forwarder.sock"):
         as_root("kill", "-KILL", str(channel(guest)))
-        wait_for(lambda: not channel(guest), "the end of the channel")
+        eventually(lambda: not channel(guest), "the end of the channel")
         found = [trace(port), trace(port, "--probe"), trace(free_port())]
     for one in found:
         assert (one["verdict"]["code"], one["verdict"]["hop"]) == ("channel-down", "forward")
@@ -208,7 +210,7 @@ def test_forward_missing(served: Served, guest: Guest, host: Host, trace: Trace,
     with hidden(guest.run_dir / "engine.sock"):
         before = channel(guest)
         as_root("kill", "-KILL", str(before))
-        wait_for(lambda: channel(guest) not in (0, before), "vpnkit-forwarder again")
+        eventually(lambda: channel(guest) not in (0, before), "vpnkit-forwarder again")
         url = f"http://engine/containers/{container.id}/start"
         host.check_output(f"curl -sf --unix-socket /run/guest-services/docker.sock -X POST {url}")
         found = trace(port)["verdict"]

@@ -8,83 +8,119 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..daemon import DaemonError
+from ..linux.service_manager import DaemonError
+from . import standard_streams
 from .common import DEFAULT_GUEST, Command, CommandError
 
-_CUT_SHORT = 128 + signal.SIGPIPE
+_INTERRUPTED = 128 + signal.SIGINT
 
 
-class Entry(NamedTuple):
-    """The module that has a command, and the first line of its help."""
+class CommandEntry(NamedTuple):
+    """A command's module, and the first line of its help."""
 
     module: str
     text: str
 
 
 COMMANDS = {
-    "status": Entry("status", "How the guests are; with one guest, its services as well."),
-    "logs": Entry("logs", "The services' logs, oldest line first."),
-    "ps": Entry("ps", "The forwards."),
-    "trace": Entry("trace", "Walk the chain from a port of the host, hop by hop, and say what is broken."),
-    "report": Entry("report", "Draw the machine with all its chains on one HTML page, and say what is broken."),
-    "dashboard": Entry(
-        "dashboard", "Serve a page on 127.0.0.1 that shows the guest as it is, and starts and stops what is in it."
+    "status": CommandEntry("status", "Show the state of the guests; of a single guest, its services as well."),
+    "logs": CommandEntry("logs", "Print the services' logs, oldest line first."),
+    "ps": CommandEntry("ps", "List the forwards."),
+    "trace": CommandEntry("trace", "Walk the chain from a port of the host, hop by hop, and say what is broken."),
+    "report": CommandEntry("report", "Draw the machine with all its chains on one HTML page, and say what is broken."),
+    "dashboard": CommandEntry(
+        "dashboard", "Serve a page on 127.0.0.1 that shows the guest live, and starts and stops what is in it."
     ),
-    "forward": Entry("forward", "Add or remove a forward by hand."),
-    "shell": Entry("shell", "A root shell in the guest, or one command there."),
-    "engine": Entry("engine", "Start, stop, restart or configure the engine."),
-    "volume": Entry("volume", "List the volumes or the files of one, or print a file."),
-    "devenv": Entry(
+    "forward": CommandEntry("manual_forwards", "Add or remove a forward by hand."),
+    "shell": CommandEntry("shell", "Open a root shell in the guest, or run one command there."),
+    "engine": CommandEntry("engine", "Start, stop, restart or configure the engine."),
+    "volume": CommandEntry("volume", "List the volumes or the files of one, or print a file."),
+    "reclaim": CommandEntry("reclaim", "Give disk space that the guest no longer needs back to the host, now."),
+    "devenv": CommandEntry(
         "devenv", "Make, list or remove development environments: volumes filled from a git repository or a folder."
     ),
-    "diagnose": Entry(
+    "diagnose": CommandEntry(
         "diagnose", "Gather logs, configurations without secrets, sockets, rules, links and versions in one archive."
     ),
-    "guest": Entry("guest", "Say what is wrong with a guest's YAML, with file, line and key."),
-    "up": Entry("playbooks", "Bring the guests up as the inventory says, and show the way of each port."),
-    "down": Entry("playbooks", "Take the guests down without a trace."),
+    "guest": CommandEntry("guest", "Check a guest's YAML, or print the default guest's."),
+    "up": CommandEntry("playbooks", "Bring the guests up as the inventory says, and show the path of each port."),
+    "down": CommandEntry("playbooks", "Take the guests away, with their data disks; the images stay."),
 }
 
 
-def load(name: str) -> Command:
-    """The command of a name."""
+def load_command(name: str) -> Command:
+    """Import and return the command with a name."""
     module = importlib.import_module(f".{COMMANDS[name].module}", __name__)
-    found: Command = next(one for one in module.COMMANDS if one.name == name)
-    return found
+    command: Command = next(candidate for candidate in module.COMMANDS if candidate.name == name)
+    return command
 
 
-def parser(used: str = "") -> argparse.ArgumentParser:
-    """The command line; of the commands the one that is ``used`` has its words."""
-    description = (__doc__ or "").splitlines()[0]
-    top = argparse.ArgumentParser(prog="portchain", description=description)
+class Parser(argparse.ArgumentParser):
+    """A parser that takes ``--guest`` and ``--json`` anywhere, and loads its ``command`` when it is used."""
+
+    def __init__(self, *, command: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._command = command
+        guest = f"the guest; default: all, or {DEFAULT_GUEST} for commands about one"
+        self.add_argument("--guest", metavar="NAME", default=argparse.SUPPRESS, help=guest)
+        self.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Load the command first, then parse as argparse does."""
+        if self._command:
+            command = load_command(self._command)
+            self._command = ""
+            self.set_defaults(command=command)
+            command.arguments(self)
+        return super().parse_known_args(args, namespace)
+
+
+class _Version(argparse.Action):
+    """Print the version of the installed package."""
+
+    def __call__(self, *_: Any) -> None:
+        import importlib.metadata  # noqa: PLC0415  # slow to load, and seldom needed
+
+        print(f"portchain {importlib.metadata.version('portchain')}")
+        sys.exit(0)
+
+
+def make_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    top = Parser(prog="portchain", description=(__doc__ or "").splitlines()[0])
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    top.set_defaults(guest=None, json=False)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, entry in COMMANDS.items():
-        words = commands.add_parser(name, help=entry.text, description=entry.text)
-        words.add_argument("--guest", help=f"one guest; by default all, or {DEFAULT_GUEST} where it is about one")
-        words.add_argument("--json", action="store_true", help="print JSON")
-        if name == used:
-            command = load(name)
-            words.set_defaults(run=command.run)
-            command.arguments(words)
+        commands.add_parser(name, help=entry.text, description=entry.text, command=name)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; returns the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    used = next((word for word in words if not word.startswith("-")), "")
-    options = parser(used).parse_args(words)
+    """Run the command line and return the exit status."""
+    if arguments is None:
+        standard_streams.guard()
     try:
-        return int(options.run(options))
+        try:
+            return _run(make_parser().parse_args(arguments))
+        finally:
+            sys.stdout.flush()
+    except standard_streams.OutputError as error:
+        return error.report()
+
+
+def _run(options: argparse.Namespace) -> int:
+    command: Command = options.command
+    try:
+        command.check_guest(options)
+        return command.run(options)
     except (CommandError, DaemonError) as error:
         print(f"portchain: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # as in ``portchain trace | head``; what is left to be written goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _CUT_SHORT
+        return error.status if isinstance(error, CommandError) else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED

@@ -1,44 +1,65 @@
-"""What the commands share: whom they speak of, and how they print."""
+"""What commands share: which guests they are for, and how they print."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import daemon
-from ..guest import manage
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+from ..host import guests
+from ..linux import service_manager
+from ..linux.printable import printable
 
 DEFAULT_GUEST = "linuxkit"
 
 
 def no_arguments(_command: argparse.ArgumentParser) -> None:
-    """Of a command that has no arguments of its own."""
+    """Add nothing: the command has no arguments of its own."""
+
+
+def allow_any_guest(options: argparse.Namespace) -> None:
+    """Check the guest of a command that is about every guest or the one named; raise CommandError."""
+    select_guests(options.guest)
+
+
+def require_one_guest(options: argparse.Namespace) -> None:
+    """Set and check the guest of a command that is about one: the one named, or the default."""
+    if options.guest is None:
+        options.guest = DEFAULT_GUEST
+    accessible_guests(options.guest)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A word after ``portchain``: ``run`` returns the exit status, its docstring is the help."""
+    """A command of ``portchain``: ``run`` returns the exit status, and its docstring is the help.
+
+    ``check_guest`` raises CommandError where the named guest does not exist.
+    """
 
     name: str
     run: Callable[[argparse.Namespace], int]
     arguments: Callable[[argparse.ArgumentParser], None] = no_arguments
+    check_guest: Callable[[argparse.Namespace], None] = require_one_guest
 
 
 class CommandError(Exception):
-    """What was asked for is not so; the message says what to do."""
+    """Raised where what was asked for is not so; the message says what to do."""
+
+    status = 1
 
 
-def size(count: int | None) -> str:
-    """``count`` bytes for people: ``83.2 MiB``."""
+class UsageError(CommandError):
+    """Raised where what was asked for makes no sense."""
+
+    status = 2
+
+
+def format_size(count: int | None) -> str:
+    """Format ``count`` bytes for people: ``83.2 MiB``."""
     if count is None:
         return "-"
     value = float(count)
@@ -49,8 +70,8 @@ def size(count: int | None) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def duration(seconds: float | None) -> str:
-    """``seconds`` for people: ``5s``, ``12m``, ``3h 20m``."""
+def format_duration(seconds: float | None) -> str:
+    """Format ``seconds`` for people: ``5s``, ``12m``, ``3h 20m``."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(int(seconds), 60)
@@ -62,63 +83,69 @@ def duration(seconds: float | None) -> str:
 
 @dataclass
 class Table:
-    """Rows of text under ``columns``."""
+    """Rows of text below ``columns``."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
     def add_row(self, *cells: str) -> None:
-        """One more."""
+        """Add a row."""
         self.rows.append(cells)
 
 
 def make_table(*columns: str) -> Table:
-    """An empty one."""
+    """Return a table without rows."""
     return Table(columns)
 
 
-def show(as_json: bool, data: Any, *tables: Table) -> None:
-    """Print ``data`` as JSON or ``tables``, an empty line between them."""
+def print_result(as_json: bool, data: Any, *tables: Table) -> None:
+    """Print ``data`` as JSON, or ``tables`` with an empty line between them."""
     if as_json:
         print(json.dumps(data, indent=2))
         return
-    from rich.console import Console  # noqa: PLC0415  # it takes as long to load as the rest together
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for number, table in enumerate(tables):
-        console.print(*([""] if number else []), _drawn(table), sep="\n")
+    print("\n\n".join("\n".join(_lines(table)) for table in tables))
 
 
-def _drawn(table: Table) -> RichTable:
-    """Without lines, as docker ps prints."""
-    from rich.table import Table as RichTable  # noqa: PLC0415
-
-    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        drawn.add_column(column, no_wrap=True)
-    for row in table.rows:
-        drawn.add_row(*row)
-    return drawn
+def _lines(table: Table) -> Iterator[str]:
+    """Yield a table's lines as docker ps prints them: as wide as needed, whatever the terminal's width."""
+    rows = [tuple(map(printable, row)) for row in (table.columns, *table.rows)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
-def chosen(guest: str | None) -> list[str]:
-    """The guests to speak of: the one named, or all."""
-    names = manage.names()
-    if guest and guest not in names:
-        known = f"there are: {', '.join(names)}" if names else "none is defined: make up"
-        raise CommandError(f"host: no guest {guest!r}; {known}")
-    return [guest] if guest else names
+def _width(text: str) -> int:
+    """Return a text's width in columns of a terminal."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # noqa: PLC0415  # few need it
+
+    return max(int(wcswidth(text)), 0)
 
 
-def entered(guest: str | None) -> list[str]:
-    """Those of `chosen` that this user may enter; raise CommandError where there are only others."""
-    names = chosen(guest)
-    found = [name for name in names if os.access(_door(name), os.W_OK) or not _door(name).exists()]
-    if names and not found:
-        owner = _door(names[0]).owner()
+def select_guests(guest: str | None, names: list[str] | None = None, side: str = "host") -> list[str]:
+    """Return the guest named, or all: of ``names``, or of those defined on this machine; raise CommandError."""
+    names = guests.guest_names() if names is None else names
+    if guest is None:
+        return names
+    if guest not in names:
+        there_are = f"there are: {', '.join(names)}" if names else "none is defined: make up"
+        raise CommandError(f"{side}: no guest {guest!r}; {there_are}")
+    return [guest]
+
+
+def accessible_guests(guest: str | None) -> list[str]:
+    """Return those of `select_guests` that this user may access; raise CommandError if there are only others."""
+    names = select_guests(guest)
+    accessible = [
+        name for name in names if os.access(_control_socket(name), os.W_OK) or not _control_socket(name).exists()
+    ]
+    if names and not accessible:
+        owner = _control_socket(names[0]).owner()
         raise CommandError(f"host: guest {names[0]} is {owner}'s alone: run this as {owner}, or with sudo")
-    return found
+    return accessible
 
 
-def _door(guest: str) -> Path:
-    return daemon.RUN / guest / "control.sock"
+def _control_socket(guest: str) -> Path:
+    return service_manager.RUN / guest / "control.sock"

@@ -1,4 +1,4 @@
-"""What the page can do to the containers and services of a guest, as the user who runs the dashboard."""
+"""Act on the containers and services of a guest, as the user who runs the dashboard."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 import secrets
 from typing import Any
 
-from .. import daemon
-from ..engine import client
-from ..guest.places import NAMESPACE
-from .programs import SECONDS, InGuest, Program, ProgramError, from_engine, message, run
+from ..http import asyncio_client
+from ..linux import service_manager
+from ..linuxkit.paths import NAMESPACE
+from .programs import SECONDS, InGuest, Program, ProgramError, engine_error, from_engine, run
 from .pseudo_terminal import OnTerminal
-from .terminal import Size
+from .terminal_screen import Size
 
 TAIL = 500  # lines of a log to begin with
 STOP_SECONDS = 60.0
@@ -37,76 +37,76 @@ done
 
 
 class Actions:
-    """The containers and services of one guest. Everything raises ProgramError with what to tell the user."""
+    """Actions on the containers and services of one guest; all raise ProgramError with a message for the user."""
 
     def __init__(self, guest: str) -> None:
         self._guest = guest
-        self._docker = str(daemon.RUN / guest / "docker.sock")
+        self._docker = str(service_manager.RUN / guest / "docker.sock")
 
     async def container(self, identity: str, action: str) -> None:
-        """Start, stop, restart or unpause a container through docker.sock: its ports are bound before it starts."""
+        """Start, stop, restart or unpause a container through docker.sock, so that its ports are bound first."""
         if action not in CONTAINER_ACTIONS:
             raise ProgramError(f"host: a container can be told to {', '.join(CONTAINER_ACTIONS)}, not {action!r}")
         await self._engine("POST", f"/containers/{_container(identity)}/{action}", seconds=STOP_SECONDS)
 
     async def restart_service(self, name: str) -> None:
-        """End a service; containerd starts it anew."""
-        status, said = await run(self._guest, _RESTART.replace("NAME", _service(name)))
+        """Stop a service; containerd starts it again."""
+        status, output = await run(self._guest, _RESTART.replace("NAME", _service(name)), STOP_SECONDS)
         if status:
-            raise ProgramError(f"guest {self._guest}: service {name} is not restarted: {said.strip()[:500]}")
+            raise ProgramError(f"guest {self._guest}: service {name} is not restarted: {output.strip()[:500]}")
 
     async def container_log(self, identity: str) -> Program:
-        """What a container printed, and goes on to print."""
-        found = await self._engine("GET", f"/containers/{_container(identity)}/json")
+        """Follow a container's log, beginning with its last lines."""
+        inspection = await self._engine("GET", f"/containers/{_container(identity)}/json")
         url = f"/containers/{identity}/logs?stdout=1&stderr=1&follow=1&tail={TAIL}"
-        return await from_engine(self._docker, url, tty=_tty(found))
+        return await from_engine(self._docker, url, tty=_tty(inspection))
 
     async def service_log(self, name: str) -> Program:
-        """What a service printed, and goes on to print."""
-        reader = f"PYTHONPATH=/usr/lib/portchain exec python3 -m portchain.guest.log_reader --follow --tail={TAIL}"
+        """Follow a service's log, beginning with its last lines."""
+        reader = f"PYTHONPATH=/usr/lib/portchain exec python3 -m portchain.guest.logs.reader --follow --tail={TAIL}"
         return await InGuest.start(self._guest, f"{reader} -- {_service(name)}")
 
     async def container_shell(self, identity: str, size: Size) -> Program:
-        """A shell in a container, on a terminal."""
-        words: dict[str, object] = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": True}
-        words |= {"Cmd": ["sh", "-c", _SHELL]}
-        made = await self._engine("POST", f"/containers/{_container(identity)}/exec", words)
-        number = str(made.get("Id", "")) if isinstance(made, dict) else ""
-        if not _CONTAINER.fullmatch(number):
+        """Open a shell in a container, on a terminal."""
+        options: dict[str, object] = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": True}
+        options |= {"Cmd": ["sh", "-c", _SHELL]}
+        created = await self._engine("POST", f"/containers/{_container(identity)}/exec", options)
+        exec_id = str(created.get("Id", "")) if isinstance(created, dict) else ""
+        if not _CONTAINER.fullmatch(exec_id):
             raise ProgramError("guest: the engine made no program to run")
 
         async def kill() -> None:
-            told = await self._engine("GET", f"/exec/{number}/json")
-            if told.get("Running") and isinstance(pid := told.get("Pid"), int) and pid > 1:
+            status = await self._engine("GET", f"/exec/{exec_id}/json")
+            if status.get("Running") and isinstance(pid := status.get("Pid"), int) and pid > 1:
                 await run(self._guest, f"kill -KILL -- -{pid}")
 
         async def resize(size: Size) -> None:
-            await self._engine("POST", f"/exec/{number}/resize?h={size.lines}&w={size.columns}")
+            await self._engine("POST", f"/exec/{exec_id}/resize?h={size.lines}&w={size.columns}")
 
-        program = await from_engine(self._docker, f"/exec/{number}/start", {"Detach": False, "Tty": True}, tty=True)
+        program = await from_engine(self._docker, f"/exec/{exec_id}/start", {"Detach": False, "Tty": True}, tty=True)
         program.at_end, program.at_size = kill, resize
         with contextlib.suppress(ProgramError):  # it ended already, and says why
             await resize(size)
         return program
 
     async def service_shell(self, name: str, size: Size) -> Program:
-        """A shell in a service, on a terminal."""
-        number, service = f"dashboard-{secrets.token_hex(8)}", _service(name)
+        """Open a shell in a service, on a terminal."""
+        exec_id, service = f"dashboard-{secrets.token_hex(8)}", _service(name)
 
         async def kill() -> None:
-            pid = f"$({_TASK} ps {service} | awk '/{number}/ {{print $1}}')"
+            pid = f"$({_TASK} ps {service} | awk '/{exec_id}/ {{print $1}}')"
             await run(self._guest, f'pid={pid}; [ -z "$pid" ] || kill -KILL -- -$pid')
 
-        shell = f"{_TASK} exec --tty --exec-id {number} {service} sh -c '{_SHELL}'"
+        shell = f"{_TASK} exec --tty --exec-id {exec_id} {service} sh -c '{_SHELL}'"
         return await OnTerminal.open(self._guest, shell, size, kill)
 
-    async def _engine(self, method: str, url: str, sent: object = None, seconds: float = SECONDS) -> Any:
-        """The engine's answer as JSON, None where it has no content."""
-        body = None if sent is None else json.dumps(sent).encode()
+    async def _engine(self, method: str, url: str, document: object = None, seconds: float = SECONDS) -> Any:
+        """Return the engine's answer as JSON, None where it has no content."""
+        body = None if document is None else json.dumps(document).encode()
         try:
-            response = await client.request(self._docker, method, url, body, seconds)
+            response = await asyncio_client.request(self._docker, method, url, body, seconds)
             if response.status >= 400:
-                raise ProgramError(message(response.status, response.body))
+                raise ProgramError(engine_error(response.status, response.body))
             return response.parsed() if response.body else None
         except (OSError, ValueError) as error:
             raise ProgramError(f"guest: the engine: {error}") from None

@@ -1,6 +1,6 @@
-"""Decides which requests the dashboard answers, from their heads alone. Pure.
+"""Decide which requests the dashboard answers, from their heads alone. Pure.
 
-Whoever comes is a program of this machine, or a page in its browser: other people's pages, and pages that a container
+A client is a program of this machine, or a page in its browser: pages of other sites, and pages that a container
 serves on a port of 127.0.0.1, which for cookies and for ``SameSite`` is the same site as the dashboard. So the cookie
 is bound to a path that only its owner knows, and whatever changes something must come from the dashboard's own page.
 """
@@ -41,8 +41,8 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request's head; names of ``headers`` in lower case, ``token`` what its query has of that name."""
+class BrowserRequest:
+    """A request's head: ``headers`` have lower-case names, ``token`` is the query's."""
 
     method: str
     path: str
@@ -51,24 +51,24 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The status of a refusal, and why."""
+class Refusal:
+    """A refusal's status and reason."""
 
     status: int
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Entry:
-    """The token is right: the cookie to set, and where the page is."""
+class SignIn:
+    """The answer to a right token: the cookie to set, and the page's path."""
 
     cookie: str
-    to: str
+    location: str
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """Answer it; ``path`` begins with a slash and has no secret in it."""
+    """A request to be answered; ``path`` begins with a slash and has no secret in it."""
 
     path: str
 
@@ -79,66 +79,70 @@ def _secret() -> str:
 
 @dataclass(frozen=True)
 class Guard:
-    """What is let in at 127.0.0.1:``port``. The page and all it needs are below the secret ``place``."""
+    """The access policy of 127.0.0.1:``port``; the page and all it needs are below ``secret_path``."""
 
     port: int
     token: str = field(default_factory=_secret, repr=False)
     session: str = field(default_factory=_secret, repr=False)
-    place: str = field(default_factory=_secret, repr=False)
+    secret_path: str = field(default_factory=_secret, repr=False)
 
     @property
     def url(self) -> str:
-        """What the user opens."""
+        """The address that the user opens."""
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
     @property
     def _hosts(self) -> list[str]:
         return [f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]")]
 
-    def decide(self, asked: Asked) -> Refused | Entry | Admitted:
-        """Refuse a request, let its client in, or have it answered."""
-        if asked.headers.get("host", "").lower() not in self._hosts:
-            return Refused(
+    def decide(self, request: BrowserRequest) -> Refusal | SignIn | Admitted:
+        """Refuse a request, sign its client in, or admit it."""
+        if request.headers.get("host", "").lower() not in self._hosts:
+            return Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST, f"this is 127.0.0.1:{self.port}, and answers to no other name"
             )
-        if asked.method not in (*_SAFE, "POST"):
-            return Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only GET, HEAD and POST")
-        if asked.path == "/" and asked.method == "GET" and _same(asked.token, [self.token]):
+        if request.method not in (*_SAFE, "POST"):
+            return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "only GET, HEAD and POST")
+        if request.path == "/" and request.method == "GET" and _same(request.token, [self.token]):
             return self._entry()
-        by_header = _same(asked.headers.get("authorization", ""), [f"Bearer {self.token}"])
-        below = asked.path.removeprefix(f"/{self.place}")
-        by_cookie = below != asked.path and _same(self.session, _cookies(asked.headers.get("cookie", ""), self._name))
+        by_header = _same(request.headers.get("authorization", ""), [f"Bearer {self.token}"])
+        path = request.path.removeprefix(f"/{self.secret_path}")
+        by_cookie = path != request.path and _same(
+            self.session, _cookies(request.headers.get("cookie", ""), self._name)
+        )
         if not (by_header or by_cookie):
-            return Refused(HTTPStatus.UNAUTHORIZED, "open the address that portchain dashboard printed")
-        if why := self._foreign(asked, by_header):
-            return Refused(HTTPStatus.FORBIDDEN, why)
-        return Admitted(below or "/")
+            return Refusal(HTTPStatus.UNAUTHORIZED, "open the address that portchain dashboard printed")
+        if reason := self._foreign(request, by_header):
+            return Refusal(HTTPStatus.FORBIDDEN, reason)
+        return Admitted(path or "/")
 
     @property
     def _name(self) -> str:
         return f"portchain_{self.port}"
 
-    def _entry(self) -> Entry:
-        where = f"/{self.place}/"
-        return Entry(f"{self._name}={self.session}; HttpOnly; SameSite=Strict; Path={where}", where)
+    def _entry(self) -> SignIn:
+        path = f"/{self.secret_path}/"
+        return SignIn(f"{self._name}={self.session}; HttpOnly; SameSite=Strict; Path={path}", path)
 
-    def _foreign(self, asked: Asked, by_header: bool) -> str:
-        """Why a request comes from another page, or may; empty if it does not."""
-        origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site")
-        if origin is not None and origin.lower() != f"http://{asked.headers['host'].lower()}":
+    def _foreign(self, request: BrowserRequest, by_header: bool) -> str:
+        """Return why a request comes, or may come, from another page; empty if it does not."""
+        origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+        if origin is not None and origin.lower() != f"http://{request.headers['host'].lower()}":
             return "another site's page asks"
         if site is not None and site not in _OWN:
             return "another site's page asks"
-        if asked.method in _SAFE or by_header:
+        if request.method in _SAFE or by_header:
             return ""
         if origin is None and site is None:
             return "a request that changes something says where it comes from: Origin or Sec-Fetch-Site"
-        return "" if CSRF_HEADER in asked.headers else f"a request that changes something has the header {CSRF_HEADER}"
+        return (
+            "" if CSRF_HEADER in request.headers else f"a request that changes something has the header {CSRF_HEADER}"
+        )
 
 
 def _same(given: str, expected: Iterable[str]) -> bool:
-    """Whether it is one of those, in a time that tells nothing of how much of it is right."""
-    return any(compare_digest(given.encode(), one.encode()) for one in expected)
+    """Tell whether a secret is one of those expected, in a time that does not depend on how much is right."""
+    return any(compare_digest(given.encode(), secret.encode()) for secret in expected)
 
 
 def _cookies(header: str, name: str) -> list[str]:

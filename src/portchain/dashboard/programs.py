@@ -1,4 +1,4 @@
-"""Programs whose output a page shows as it comes: shells and logs, in containers and in the guest."""
+"""Programs whose output a page shows as it arrives: shells and logs, in containers and in the guest."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from .. import daemon
-from ..engine.body import Body, ProtocolError, UntilClose
-from ..engine.http1 import Answer, Headers, render
-from ..engine.stream import Stream, collect, dial_unix
-from .terminal import Size
-from .text import Pieces, Plain
+from ..http.asyncio_client import send
+from ..http.body import Body, ProtocolError, UntilClose
+from ..http.message_streams import Stream, collect
+from ..linux import service_manager
+from .plain_text import Demultiplexer, PlainTextDecoder
+from .terminal_screen import Size
 
 SECONDS = 15.0
 MAX_MESSAGE = 1 << 16  # bytes
@@ -26,37 +26,37 @@ AtSize = Callable[[Size], Awaitable[object]]
 
 
 class ProgramError(Exception):
-    """It cannot be run; the message says which side, what, and why."""
+    """A program that cannot be run; the message says which side, what, and why."""
 
 
 class Program(Protocol):
     """A running program."""
 
     def output(self) -> AsyncIterator[bytes]:
-        """What it prints, until it ends; to be read once. Raise OSError."""
+        """Yield what the program prints, until it ends; to be read once. Raise OSError."""
 
     async def write(self, data: bytes) -> None:
-        """To its standard input; raise OSError where it takes no more."""
+        """Write to its standard input; raise OSError where it takes no more."""
 
     async def resize(self, size: Size) -> None:
-        """Give its terminal another size, if it has one."""
+        """Resize its terminal, if it has one."""
 
     async def end(self) -> None:
-        """End it, whatever it does."""
+        """End the program, whatever it does."""
 
 
-async def text(program: Program) -> AsyncIterator[str]:
-    """The output as text."""
-    plain = Plain()
+async def decoded_output(program: Program) -> AsyncIterator[str]:
+    """Yield a program's output as text."""
+    decoder = PlainTextDecoder()
     async for data in program.output():
-        if told := plain.take(data):
-            yield told
-    if told := plain.take(b"", end=True):
-        yield told
+        if decoded := decoder.feed(data):
+            yield decoded
+    if decoded := decoder.feed(b"", end=True):
+        yield decoded
 
 
 class InGuest:
-    """A program in the guest, through its ssh; ``at_end`` is called when it is to end before its time."""
+    """A program in the guest, through ssh; ``at_end`` is called if it is ended before it exits."""
 
     def __init__(self, process: asyncio.subprocess.Process, at_end: AtEnd | None) -> None:
         self._process = process
@@ -64,27 +64,27 @@ class InGuest:
 
     @classmethod
     async def start(cls, guest: str, command: str, at_end: AtEnd | None = None) -> InGuest:
-        """Have the guest's shell run a command. Raise ProgramError."""
+        """Have the guest's shell run a command; raise ProgramError."""
         pipe = asyncio.subprocess.PIPE
-        return cls(await ssh(guest, "-T", command, pipe, pipe), at_end)
+        return cls(await ssh(guest, command, pipe, pipe, "-T"), at_end)
 
     async def output(self) -> AsyncIterator[bytes]:
-        """As Program's."""
+        """See Program.output."""
         assert self._process.stdout
         while data := await self._process.stdout.read(_PIECE):
             yield data
 
     async def write(self, data: bytes) -> None:
-        """As Program's."""
+        """See Program.write."""
         assert self._process.stdin
         self._process.stdin.write(data)
         await self._process.stdin.drain()
 
     async def resize(self, size: Size) -> None:
-        """As Program's."""
+        """See Program.resize."""
 
     async def end(self) -> None:
-        """As Program's."""
+        """See Program.end."""
         if self._process.returncode is not None:
             return
         try:
@@ -96,30 +96,30 @@ class InGuest:
             await self.status()
 
     async def status(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait until it has ended and return its exit status."""
         return await self._process.wait()
 
 
-async def ssh(guest: str, option: str, command: str, stdin: int, stdout: int) -> asyncio.subprocess.Process:
-    """Ssh into the guest, standard error where the output goes. Raise ProgramError."""
-    words = ("ssh", option, "-F", str(daemon.RUN / guest / "ssh_config"), guest, command)
+async def ssh(guest: str, command: str, stdin: int, stdout: int, *options: str) -> asyncio.subprocess.Process:
+    """Run ssh into the guest, with standard error in the output; raise ProgramError."""
+    arguments = ("ssh", *options, "-F", str(service_manager.RUN / guest / "ssh_config"), guest, command)
     try:
         return await asyncio.create_subprocess_exec(
-            *words, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.STDOUT, start_new_session=True
+            *arguments, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.STDOUT, start_new_session=True
         )
     except OSError as error:
         raise ProgramError(f"host: ssh: {error.strerror}") from None
 
 
 async def run(guest: str, command: str, seconds: float = SECONDS) -> tuple[int, str]:
-    """A command in the guest to its end: exit status and output, MAX_MESSAGE of it. Raise ProgramError."""
+    """Run a command in the guest; return its exit status and up to MAX_MESSAGE of output. Raise ProgramError."""
     program = await InGuest.start(guest, command)
-    said = ""
+    output = ""
     try:
         async with asyncio.timeout(seconds):
-            async for piece in text(program):
-                said += piece[: MAX_MESSAGE - len(said)]
-            return await program.status(), said
+            async for piece in decoded_output(program):
+                output += piece[: MAX_MESSAGE - len(output)]
+            return await program.status(), output
     except TimeoutError:
         raise ProgramError(f"guest {guest}: what was asked for is not done after {seconds:g} s") from None
     finally:
@@ -127,7 +127,7 @@ async def run(guest: str, command: str, seconds: float = SECONDS) -> tuple[int, 
 
 
 class FromEngine:
-    """A stream of the engine's: a program in a container, or a container's log; multiplexed unless ``tty``."""
+    """A stream from the engine: a program in a container, or a container's log; multiplexed unless ``tty``."""
 
     at_end: AtEnd | None = None
     at_size: AtSize | None = None
@@ -138,50 +138,45 @@ class FromEngine:
         self._tty = tty
 
     async def output(self) -> AsyncIterator[bytes]:
-        """As Program's."""
-        pieces = Pieces()
+        """See Program.output."""
+        demultiplexer = Demultiplexer()
         while not self._body.complete and (data := await self._stream.peek()):
             content = bytearray()
             self._stream.consume(self._body.take(data, content))
-            for piece in [bytes(content)] if self._tty else pieces.take(bytes(content)):
+            for piece in [bytes(content)] if self._tty else demultiplexer.feed(bytes(content)):
                 yield piece
 
     async def write(self, data: bytes) -> None:
-        """As Program's."""
+        """See Program.write."""
         await self._stream.send(data)
 
     async def resize(self, size: Size) -> None:
-        """As Program's."""
+        """See Program.resize."""
         if self.at_size:
             await self.at_size(size)
 
     async def end(self) -> None:
-        """As Program's."""
+        """See Program.end."""
         self._stream.close()
         if self.at_end:
             await self.at_end()
 
 
-async def from_engine(path: str, url: str, sent: object = None, tty: bool = False) -> FromEngine:
-    """Have the engine on socket ``path`` begin with a stream: GET, or POST where JSON is ``sent``.
+async def from_engine(path: str, url: str, document: object = None, tty: bool = False) -> FromEngine:
+    """Open a stream of the engine's on socket ``path``: GET, or POST if there is a JSON ``document``.
 
     Raise ProgramError with what it says.
     """
-    method = "GET" if sent is None else "POST"
-    content = b"" if sent is None else json.dumps(sent).encode()
-    head = Headers([("Host", "docker"), ("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
-    if sent is not None:
-        head += [("Connection", "Upgrade"), ("Upgrade", "tcp")]
+    method = "GET" if document is None else "POST"
+    content = None if document is None else json.dumps(document).encode()
     try:
         async with asyncio.timeout(SECONDS):
-            stream = Stream(await dial_unix(path), "guest: the engine")
+            stream, answer = await send(path, method, url, content, upgrade=content is not None)
             try:
-                await stream.send(render(f"{method} {url} HTTP/1.1", head) + content)
-                answer = Answer.parse(await stream.read_head(502) or b"\n\n")
                 body = UntilClose() if answer.hijacks(method) else answer.body(method)
                 if answer.status not in (101, 200):
-                    told = await collect(stream, body, MAX_MESSAGE)
-                    raise ProgramError(message(answer.status, bytes(told)))
+                    refusal = await collect(stream, body, MAX_MESSAGE)
+                    raise ProgramError(engine_error(answer.status, bytes(refusal)))
             except BaseException:
                 stream.close()
                 raise
@@ -190,10 +185,10 @@ async def from_engine(path: str, url: str, sent: object = None, tty: bool = Fals
     return FromEngine(stream, body, tty)
 
 
-def message(status: int, body: bytes) -> str:
-    """What the engine says of a request that it refuses."""
+def engine_error(status: int, body: bytes) -> str:
+    """Return the engine's message about a request that it refuses."""
     try:
-        said = str(json.loads(body)["message"])
+        reason = str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
-        said = f"{status} {body[:200].decode(errors='replace')}"
-    return f"guest: the engine: {said}"
+        reason = f"{status} {body[:200].decode(errors='replace')}"
+    return f"guest: the engine: {reason}"

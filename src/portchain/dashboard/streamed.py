@@ -1,4 +1,4 @@
-"""A response that goes on until its text ends, its client goes, or the server does."""
+"""A response that lasts until its text ends, its client leaves, or the server ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _END = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Streamed(Response):
-    """``pieces`` as they come; ``at_end`` is called however it ends."""
+    """A response of ``pieces`` as they arrive; ``at_end`` is called however it ends."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class Streamed(Response):
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        ends = (self._send(send), _gone(receive), self._closing.wait())
-        tasks = [asyncio.ensure_future(one) for one in ends]
+        """Send the response, as an ASGI application."""
+        causes = (self._send(send), _gone(receive), self._closing.wait())
+        tasks = [asyncio.ensure_future(cause) for cause in causes]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -39,10 +39,10 @@ class Streamed(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._at_end()
-        sending, gone, _ = tasks
+        sending, disconnected, _ = tasks
         if not sending.cancelled():
             sending.result()
-        elif gone.cancelled():
+        elif disconnected.cancelled():
             await send(_END)
 
     async def _send(self, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What went through each hop of a chain, and how fast. Pure."""
+"""The traffic through each hop of a chain, and its rate. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..chain.trace import Chain
+from ..trace.chain import Chain
 
 # What is counted: a name for people, the kind of hop, and where its facts have the number.
 COUNTERS = (
@@ -23,48 +23,48 @@ COUNTERS = (
 
 @dataclass(frozen=True)
 class Count:
-    """A counter of a hop, and by how much it grew each second since the look before; None where that is not known."""
+    """A hop's counter and its growth each second since the last reading; None where it is not known."""
 
     value: int | None
     rate: float | None = None
 
 
 def counts(chain: Chain) -> tuple[int | None, ...]:
-    """As COUNTERS has them; None for a hop that the chain does not have, or that does not count."""
+    """Return the counters in the order of COUNTERS; None for a hop that is missing or does not count."""
     return tuple(_fact(chain, kind, path) for _, kind, path in COUNTERS)
 
 
 def _fact(chain: Chain, kind: str, path: Iterable[str]) -> int | None:
     hop = chain.hop(kind)
-    found: Any = hop.facts if hop else None
+    value: Any = hop.facts if hop else None
     for name in path:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, int) else None
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) else None
 
 
-class Meter:
-    """Remembers the counters of the look before."""
+class RateMeter:
+    """Computes rates from the counters of the reading before."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[int | None, ...]] = {}
         self._time = 0.0
 
     def read(self, chains: Mapping[str, Chain], time: float) -> dict[str, list[Count]]:
-        """The counters by the chains' names, seen at ``time`` (seconds)."""
+        """Return the counters by the chains' names, as read at ``time`` (seconds)."""
         seconds = time - self._time
-        now = {name: counts(chain) for name, chain in chains.items()}
-        found = {
+        current = {name: counts(chain) for name, chain in chains.items()}
+        counters = {
             name: [
-                Count(value, _rate(value, before, seconds))
-                for value, before in zip(values, self._before.get(name, (None,) * len(values)), strict=True)
+                Count(value, _rate(value, previous, seconds))
+                for value, previous in zip(values, self._before.get(name, (None,) * len(values)), strict=True)
             ]
-            for name, values in now.items()
+            for name, values in current.items()
         }
-        self._before, self._time = now, time
-        return found
+        self._before, self._time = current, time
+        return counters
 
 
-def _rate(value: int | None, before: int | None, seconds: float) -> float | None:
-    if value is None or before is None or seconds <= 0 or value < before:
+def _rate(value: int | None, previous: int | None, seconds: float) -> float | None:
+    if value is None or previous is None or seconds <= 0 or value < previous:
         return None
-    return (value - before) / seconds
+    return (value - previous) / seconds

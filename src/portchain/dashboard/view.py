@@ -1,4 +1,4 @@
-"""Draws what was seen of a machine as the sections of the dashboard: the report's, traffic, and what can be done."""
+"""Render a machine as the sections of the dashboard: the report's, traffic, and buttons."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from ..chain.draw import page
-from ..chain.draw.text import plain
-from ..chain.model import Machine
-from ..chain.trace import Chain, Trace
-from .changes import Picture
-from .traffic import COUNTERS, Meter
+from ..trace.chain import Trace
+from ..trace.model import Machine
+from ..trace.render import report_page
+from ..trace.render.rows import host_port
+from ..trace.render.text_width import plain
+from .page_changes import Picture
+from .traffic import COUNTERS, RateMeter
 
 SECTIONS = ("live-traffic", "live-containers", "live-services")
 
@@ -27,38 +28,32 @@ def _template() -> Template:
     return environment.get_template("live.html")
 
 
-class View:
-    """One after the other: traffic is the difference of two."""
+class LivePage:
+    """Renders one picture after the other: traffic is the difference of two."""
 
     def __init__(self) -> None:
-        self._meter = Meter()
+        self._meter = RateMeter()
 
     def draw(self, machine: Machine, traces: Sequence[Trace]) -> Picture:
-        """The picture of a machine."""
-        chains = {name(one): one for trace in traces for one in trace.chains}
-        seen = max((one.time for one in traces), default=0.0)
-        counts = self._meter.read(chains, seen)
-        words = {
+        """Return the picture of a machine."""
+        chains = {host_port(chain): chain for trace in traces for chain in trace.chains}
+        time = max((chain.time for chain in traces), default=0.0)
+        counts = self._meter.read(chains, time)
+        variables = {
             "containers": machine.guest.containers if machine.guest else (),
             "services": machine.guest.services if machine.guest else (),
             "rows": [(key, chain, counts[key]) for key, chain in chains.items()],
             "counters": [counter[0] for counter in COUNTERS],
-            "anchor": page.anchor,
+            "anchor": report_page.anchor,
         }
         return Picture(
-            page.sections(machine, traces) | _drawn(words),
-            tuple(f"{key} ({one.owner}): {one.verdict.text}" for key, one in chains.items() if one.verdict),
-            lambda head: page.page(machine, traces, head=head),
+            report_page.sections(machine, traces) | _drawn(variables),
+            tuple(f"{key} ({chain.owner}): {chain.verdict.text}" for key, chain in chains.items() if chain.verdict),
+            lambda head: report_page.page(machine, traces, head=head),
         )
 
 
-def _drawn(words: dict[str, Any]) -> dict[str, str]:
+def _drawn(variables: dict[str, Any]) -> dict[str, str]:
     template = _template()
-    context = template.new_context(words)
-    return {one: "".join(template.blocks[one.replace("-", "_")](context)) for one in SECTIONS}
-
-
-def name(chain: Chain) -> str:
-    """A chain as the tables have it: ``*:8080``, ``127.0.0.1:53/udp``."""
-    place = f"*{chain.listen}" if chain.listen.startswith(":") else chain.listen
-    return f"{place}/udp" if chain.protocol == "udp" else place
+    context = template.new_context(variables)
+    return {section: "".join(template.blocks[section.replace("-", "_")](context)) for section in SECTIONS}

@@ -1,4 +1,4 @@
-"""Looks at the machine while somebody watches, and hands each of them the newest picture."""
+"""Collect pictures of the machine while pages are open, and pass the newest to each."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-from .changes import Picture, between
+from .page_changes import Picture, changes_between
 
 SECONDS = 1.0  # between two looks, or twice as long as one takes where that is more
 HEARTBEAT_SECONDS = 15.0
 MAX_WATCHERS = 16
 
-Look = Callable[[], Awaitable[Picture]]
+PictureSource = Callable[[], Awaitable[Picture]]
 
 
 class FullError(Exception):
-    """Too many watch already."""
+    """Raised where too many pages or programs are open already."""
 
 
 class Watch:
-    """The newest picture, from ``look``; ``run`` it once. Nobody watching, nobody looks."""
+    """The newest picture from a source, collected only while a page is watching; ``run`` it once."""
 
-    def __init__(self, look: Look, seconds: float = SECONDS) -> None:
-        self._look = look
+    def __init__(
+        self, source: PictureSource, seconds: float = SECONDS, heartbeat_seconds: float = HEARTBEAT_SECONDS
+    ) -> None:
+        self._look = source
         self._seconds = seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._watchers = 0
         self._wanted = asyncio.Event()
         self._fresh = asyncio.Condition()
@@ -33,7 +36,7 @@ class Watch:
         self.picture = Picture()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Collect again and again, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -50,13 +53,13 @@ class Watch:
             if self._watchers:
                 self._wanted.set()
 
-    def hurry(self) -> None:
-        """Look now: something was changed."""
+    def refresh(self) -> None:
+        """Collect now, because something was changed."""
         self._wanted.set()
 
-    async def first(self, seconds: float) -> Picture:
-        """A picture that is looked for from now on, or the one that there is after so many seconds."""
-        self.hurry()
+    async def fresh_picture(self, seconds: float) -> Picture:
+        """Return a picture collected from now on, or the newest there is after ``seconds``."""
+        self.refresh()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._after(self._number)
@@ -69,27 +72,27 @@ class Watch:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """One more watches; raise FullError."""
+        """Count one more page as watching in this context; raise FullError."""
         if self._watchers >= MAX_WATCHERS:
             raise FullError(f"{MAX_WATCHERS} pages watch already; close one")
         self._watchers += 1
-        self.hurry()
+        self.refresh()
         try:
             yield
         finally:
             self._watchers -= 1
 
     async def events(self) -> AsyncIterator[str]:
-        """Server-sent events: all of the first picture, then what changes; a comment where nothing does."""
+        """Yield server-sent events: the whole first picture, then changes; a comment where nothing changes."""
         known, number = Picture(), 0
         while True:
             try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._heartbeat_seconds):
                     number = await self._after(number)
             except TimeoutError:
                 yield ": still here\n\n"
                 continue
             picture = self.picture
-            if change := between(known, picture):
+            if change := changes_between(known, picture):
                 yield change.event()
             known = picture

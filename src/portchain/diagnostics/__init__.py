@@ -1,1 +1,1 @@
-"""Gathering what is needed to find out why something does not work, on both sides."""
+"""Evidence on the host about one guest, for a bundle that helps to find a fault."""

@@ -1,1 +1,1 @@
-"""Root file systems, built from Debian packages and kept under the hash of what they are made of."""
+"""Root file systems, built from Debian packages and kept under the hash of their inputs."""

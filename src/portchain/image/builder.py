@@ -1,4 +1,4 @@
-"""Building images: mmdebstrap from the host's own apt sources, then the definition's files, then its last program."""
+"""Build images: mmdebstrap from the host's own apt sources, then the definition's files, then its last program."""
 
 from __future__ import annotations
 
@@ -9,62 +9,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..docker_archive import write_archive
+from ..linux.overlay_files import entries
 from .definition import Definition
+from .docker_archive import write_archive
 
-_TRIMMED = ("doc", "man", "locale", "info", "lintian")
+_EXCLUDED_DOCS = ("doc", "man", "locale", "info", "lintian")
 _DEADLINE = 1800
-# All that a build starts ends when the build is killed.
-_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+# All processes of a build end when the build is killed.
+_ENDING_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class BuildError(Exception):
-    """An image could not be built; nothing of it was kept. The message ends with what the builder said last."""
+    """An image could not be built and nothing of it was kept; the message ends with the builder's last lines."""
 
 
 def build(definition: Definition, cache: Path) -> bool:
-    """Build the image into ``cache`` unless it is there; returns whether it was built."""
+    """Build the image into ``cache`` unless it is there; return whether it was built."""
     cache.mkdir(parents=True, exist_ok=True)
     cache.chmod(0o700)
-    with alone(cache):
+    with lock_cache(cache):
         destination = definition.path(cache)
         if destination.exists():
             return False
-        half = cache / f"{definition.name}.half"
-        _remove(half)
+        partial = cache / f"{definition.name}.half"
+        _remove(partial)
         try:
-            _bootstrap(definition, half, log_path(cache, definition.name))
-            _finish(definition, half)
+            _bootstrap(definition, partial, log_path(cache, definition.name))
+            _finish(definition, partial)
             if definition.config:
-                archive = half.with_suffix(".tar")
-                write_archive(half, definition.reference, definition.config, archive)
+                archive = partial.with_suffix(".tar")
+                write_archive(partial, definition.reference, definition.config, archive)
                 archive.rename(destination)
             else:
-                half.rename(destination)
+                partial.rename(destination)
         finally:
-            _remove(half)
+            _remove(partial)
     return True
 
 
 def log_path(cache: Path, name: str) -> Path:
-    """Where the build of image ``name`` writes what it does: beside ``cache``, which only root may enter."""
+    """Return the path of the build log of image ``name``. It is outside of ``cache``, which only root may enter."""
     return cache.parent / "log" / f"{name}.log"
 
 
 @contextmanager
-def alone(cache: Path) -> Iterator[None]:
-    """Nobody else changes ``cache`` meanwhile."""
+def lock_cache(cache: Path) -> Iterator[None]:
+    """Hold the lock on ``cache``, so that nobody else changes it."""
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def apt_sources() -> str:
-    """The machine's own Debian sources, one ``deb`` line each; raise BuildError where there are none."""
+    """Return the machine's own Debian sources, one ``deb`` line each; raise BuildError if there are none."""
     line = "$(ORIGIN)\t$(CREATED_BY)\tdeb $(REPO_URI) $(RELEASE) $(COMPONENT)"
-    listed = _run(["apt-get", "indextargets", "--format", line], 60)
-    found = [text.split("\t") for text in listed.splitlines()]
-    lines = [source for origin, kind, source in found if origin == "Debian" and kind == "Packages"]
+    output = _run(["apt-get", "indextargets", "--format", line], 60)
+    rows = [text.split("\t") for text in output.splitlines()]
+    lines = [source for origin, kind, source in rows if origin == "Debian" and kind == "Packages"]
     if not lines:
         raise BuildError("host: apt knows no Debian sources; run apt-get update and look at /etc/apt/sources.list.d")
     return "\n".join(lines) + "\n"
@@ -72,9 +73,9 @@ def apt_sources() -> str:
 
 def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _TRIMMED]
+    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED_DOCS]
     command = [
-        *_TOGETHER,
+        *_ENDING_TOGETHER,
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"),
         *(
             '--aptopt=APT::Install-Recommends "false"',
@@ -111,15 +112,15 @@ def _finish(definition: Definition, root: Path) -> None:
 
 
 def _overlay(files: Path, root: Path) -> None:
-    """Put ``files`` over ``root``, as root's own; the root's symlinks to folders are followed."""
-    for path in sorted(p for p in files.rglob("*") if "__pycache__" not in p.parts):
-        target = root / path.relative_to(files)
-        if path.is_dir() and not path.is_symlink():
+    """Copy ``files`` over ``root``, owned by root; the root's symlinks to folders are followed."""
+    for name, path, link in entries(files):
+        target = root / name
+        if link is None and path.is_dir():
             target.mkdir(mode=0o755, exist_ok=True)
             continue
         target.unlink(missing_ok=True)
-        if path.is_symlink():
-            target.symlink_to(path.readlink())
+        if link is not None:
+            target.symlink_to(link)
         else:
             shutil.copyfile(path, target)
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
@@ -136,7 +137,7 @@ def _last_lines(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-12:])
 
 
-def _remove(half: Path) -> None:
-    for path in (half, half.with_suffix(".tar")):
+def _remove(partial: Path) -> None:
+    for path in (partial, partial.with_suffix(".tar")):
         if path.exists():
             subprocess.run(["rm", "-rf", "--one-file-system", str(path)], timeout=300, check=True)

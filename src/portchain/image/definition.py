@@ -1,4 +1,4 @@
-"""What an image is made of, and the hash it is kept under."""
+"""An image's definition, and the hash of it under which the image is kept."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Raise when the way of building changes in a manner that alters what comes out.
-_BUILDER = 1
+from ..linux.overlay_files import entries
+
+# Raised when a change to the builder alters the images that it builds.
+_BUILDER_VERSION = 1
 _KEYS = {"packages": list, "config": dict}
 
 
@@ -21,10 +23,10 @@ class DefinitionError(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """One image: Debian ``packages`` of ``suite``, the files of ``folder``/files over them, then ``folder``/customize.
+    """An image: Debian ``packages`` of ``suite``, the files of ``folder``/files over them, then ``folder``/customize.
 
-    An image with a ``config`` (Docker's own image config words) is for the engine and becomes an archive for docker
-    load; any other is a root file system.
+    An image with a ``config`` (keys as in Docker's image configuration) is for the engine and becomes an archive for
+    docker load; any other is a root file system.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Definition:
 
     @classmethod
     def parse(cls, folder: Path, data: Mapping[str, Any], suite: str) -> Definition:
-        """Read the content of ``folder``/image.yml; raise DefinitionError for a wrong or missing key."""
+        """Parse the content of ``folder``/image.yml; raise DefinitionError for a wrong or missing key."""
         for key, value in data.items():
             if key not in _KEYS:
                 raise DefinitionError(f"image {folder.name}: unknown key {key!r}; allowed: {', '.join(sorted(_KEYS))}")
@@ -47,18 +49,18 @@ class Definition:
 
     @property
     def files(self) -> Path:
-        """The files put over the packages'; the folder may be missing."""
+        """The folder of files that are copied over those of the packages; may be missing."""
         return self.folder / "files"
 
     @property
     def customize(self) -> Path:
-        """The program run last, with the root as its argument; may be missing."""
+        """The program that is run last, with the root as its argument; may be missing."""
         return self.folder / "customize"
 
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits of the hash of all inputs."""
-        inputs = [_BUILDER, self.suite, self.packages, self.config, list(_describe_tree(self.files))]
+        inputs = [_BUILDER_VERSION, self.suite, self.packages, self.config, list(_describe_tree(self.files))]
         if self.customize.exists():
             inputs.append(self.customize.read_text())
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
@@ -69,16 +71,15 @@ class Definition:
         return f"portchain/{self.name}:{self.digest}"
 
     def path(self, cache: Path) -> Path:
-        """Where the finished image is kept: a folder, or an archive for docker load."""
+        """Return where the finished image is kept: a folder, or an archive for docker load."""
         return cache / f"{self.name}-{self.digest}{'.tar' if self.config else ''}"
 
 
 def _describe_tree(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Each file's path below ``folder``, kind with mode, and content or link target."""
-    for path in sorted(p for p in folder.rglob("*") if "__pycache__" not in p.parts):
-        name = str(path.relative_to(folder))
-        if path.is_symlink():
-            yield name, "link", str(path.readlink())
+    """Yield each file's path below ``folder``, its kind with mode, and its content's hash or link target."""
+    for name, path, link in entries(folder):
+        if link is not None:
+            yield name, "link", link
         elif path.is_file():
             executable = bool(path.stat().st_mode & stat.S_IXUSR)
             yield name, f"file {executable}", hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""How far a build is, read from the log of mmdebstrap. Pure."""
+"""Tell how far a build is, from the log of mmdebstrap. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STAGES = (
 
 
 def describe(log: str) -> str:
-    """The stage that ``log`` has reached, with counts where there are some: ``unpacking 40 of 121 packages``."""
-    total = sum(int(found[2]) for found in _TOTAL.finditer(log))
+    """Return the stage that ``log`` has reached, with counts if there are some: ``unpacking 40 of 121 packages``."""
+    total = sum(int(match[2]) for match in _TOTAL.finditer(log))
     for stage, pattern in _STAGES:
         count = len(pattern.findall(log))
         if count:
-            counted = stage in ("setting up", "unpacking") and total >= count
-            return f"{stage} {count} of {total} packages" if counted else stage
+            has_total = stage in ("setting up", "unpacking") and total >= count
+            return f"{stage} {count} of {total} packages" if has_total else stage
     return "starting"

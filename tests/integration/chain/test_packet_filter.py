@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from portchain.chain.model import Route, Space
-from portchain.chain.rules import iptables, nft, walk
-from portchain.chain.rules.hook import Passage
-from portchain.chain.rules.model import Packet, RuleSet
+from portchain.trace.model import NetworkNamespace, Route
+from portchain.trace.parse import iptables, nft
+from portchain.trace.rules import packet_path
+from portchain.trace.rules.filter_rules import Packet, RuleSet
+from portchain.trace.rules.hook_passage import Passage
 
 from . import filter_stage, rulesets
 
 STAGE = Path(filter_stage.__file__)
-PROGRAMS = ("iptables-restore", "ip6tables-restore", "nft", "unshare")
 CASES = [(seed, version) for seed in range(20) for version in (4, 6)]
 LOCAL = ("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128", "fd01::1/128", "fd02::1/128")
-SPACE = Space(
+SPACE = NetworkNamespace(
     routes=(
         *(Route(one, "lo", "local", source=one.partition("/")[0].replace("127.0.0.0", "127.0.0.1")) for one in LOCAL),
         *(Route(f"10.{n}.0.0/24", f"{name}0", source=f"10.{n}.0.1") for name, n in filter_stage.NEIGHBOURS.items()),
@@ -35,10 +34,7 @@ SPACE = Space(
 WHERE = {"10.1.0.2": "one", "10.2.0.2": "two", "fd01::2": "one", "fd02::2": "two"}
 ANSWERED = ("10.1.0.1", "10.2.0.1", "fd01::1", "fd02::1")
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root"),
-    pytest.mark.skipif(not all(map(shutil.which, PROGRAMS)), reason=f"needs {', '.join(PROGRAMS)}"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root")
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +55,8 @@ def parsed(told: dict[str, Any]) -> RuleSet:
 def simulated(rules: RuleSet, probe: filter_stage.Probe) -> Passage:
     packet = Packet(probe.protocol, probe.source, probe.destination, probe.port)
     if probe.at == "guest":
-        return walk.send(rules, packet, SPACE)
-    return walk.arrive(rules, packet.enters(f"{probe.at}0"), SPACE)
+        return packet_path.send(rules, packet, SPACE)
+    return packet_path.arrive(rules, packet.enters(f"{probe.at}0"), SPACE)
 
 
 def outcome(passage: Passage) -> list[Any] | None:
@@ -99,7 +95,7 @@ def test_answers_come_back_where_the_kernel_lets_them(played: dict[Any, Any], ca
             and sent.packet.destination in WHERE
             and sent.packet.source in ANSWERED
         ):
-            passage = walk.answer(rules, sent, SPACE)
+            passage = packet_path.answer(rules, sent, SPACE)
             # Its socket takes what comes from anywhere.
             back = passage.packet.destination == probe.source and passage.translation is None
             here = passage.end == "accept" and back

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -18,21 +17,13 @@ from typing import Any
 
 import pytest
 
-from portchain.unix_http import request
+from portchain.http.blocking_client import request
+from portchain.linuxkit import host_sockets
+from support.waiting import eventually
 
-ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3] / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 DEADLINE = 5.0
-GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder import main; main(sys.argv[1])"
-
-
-def eventually(check: Callable[[], Any], what: str) -> Any:
-    """The first true value of ``check`` within the deadline."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if value := check():
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"waited {DEADLINE} s for {what}")
+GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main; main(sys.argv[1])"
 
 
 def free_port() -> int:
@@ -40,6 +31,9 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+SERVICE_SOCKETS = "engine=unix:/run/guest-services/docker.sock debug-shell ssh"
 
 
 class RefusedError(Exception):
@@ -52,6 +46,9 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.run = directory / "run"
         self.state = directory / "state"
+        sockets = self.state / host_sockets.FILE
+        sockets.parent.mkdir(parents=True)
+        sockets.write_text(host_sockets.dump([{host_sockets.ANNOTATION: SERVICE_SOCKETS}]))
         self._daemon: subprocess.Popen[bytes] | None = None
         self._guest: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +56,7 @@ class Host:
     def daemon_command(self) -> list[str]:
         uid = str(os.getuid())
         return [
-            *(sys.executable, "-m", "portchain.forwarder", "--guest", "test", "--run-dir", str(self.run)),
+            *(sys.executable, "-m", "portchain.host", "--guest", "test", "--run-dir", str(self.run)),
             *("--state-dir", str(self.state), "--owner", uid, "--guest-uid", uid),
         ]
 

@@ -10,7 +10,9 @@ from http import HTTPStatus
 
 import pytest
 
-from .conftest import Host, RefusedError, Server, ask, connect, echo, eventually, free_port
+from support.waiting import eventually
+
+from .conftest import Host, RefusedError, Server, ask, connect, echo, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 
@@ -124,7 +126,7 @@ def test_end_removes_the_sockets(host: Host, server: Make) -> None:
 
 
 def test_damaged_state_is_set_aside(idle_host: Host) -> None:
-    idle_host.state.mkdir()
+    idle_host.state.mkdir(exist_ok=True)
     (idle_host.state / "forwards.json").write_text("{")
     idle_host.start_daemon()
     assert idle_host.declared() == []
@@ -134,7 +136,7 @@ def test_damaged_state_is_set_aside(idle_host: Host) -> None:
 def test_kept_forward_whose_port_is_taken_returns_when_it_is_free(idle_host: Host, server: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        idle_host.state.mkdir()
+        idle_host.state.mkdir(exist_ok=True)
         forwards = [{"listen": f"127.0.0.1:{port}", "target": server(echo).target}]
         (idle_host.state / "forwards.json").write_text(json.dumps({"declared": forwards}))
         idle_host.start_daemon()

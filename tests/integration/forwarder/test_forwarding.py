@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from portchain.forwarder.listener import open_listener
-from portchain.mapping.forward import Endpoint
+from portchain.net.listening import open_listener
+from portchain.ports.forward import Endpoint
+from support.waiting import eventually
 
-from .conftest import Host, Server, ask, connect, echo, eventually, free_port
+from .conftest import Host, Server, ask, connect, echo, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from portchain.http.blocking_client import request
+
 from .conftest import DEADLINE, Answer, Host, RefusedError, Server, UdpServer, echo
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
@@ -31,12 +33,13 @@ class Apart(Host):
     """The forwarder is alone in its network, and has the capabilities that are left by ``dropped``."""
 
     dropped = ""
+    more: tuple[str, ...] = ()
 
     @property
     def daemon_command(self) -> list[str]:
         rights = f"setpriv --bounding-set={self.dropped or '+all'} --inh-caps=-all"
         script = f'ip link set lo up && exec {rights} "$@"'
-        return ["unshare", "--net", "sh", "-c", script, "sh", *super().daemon_command]
+        return ["unshare", "--net", "sh", "-c", script, "sh", *super().daemon_command, *self.more]
 
     def ask(self, kind: socket.SocketKind, address: str, port: int, data: str) -> str:
         """Send and receive as a client in the forwarder's network."""
@@ -88,3 +91,18 @@ def test_with_the_right_they_are_served(apart: Apart, server: Make, serve: Serve
     apart.serve((":80", server(echo).target), ("udp::53", serve(lambda data: data).target))
     assert apart.ask(socket.SOCK_STREAM, address, 80, "ping") == "ping"
     assert apart.ask(socket.SOCK_DGRAM, address, 53, "query") == "query"
+
+
+def test_they_may_be_had_by_one_switch(apart: Apart) -> None:
+    apart.more = ("--privileged-ports",)
+    apart.start_daemon()
+    for local, protocol in ((":80", "tcp"), (":53", "udp")):
+        body = {"local": local, "remote": "127.0.0.1:9", "protocol": protocol}
+        assert request(str(apart.run / "control.sock"), "POST", "/services/forwarder/expose", DEADLINE, body)[0] == 200
+
+
+def test_the_switch_is_named_where_they_are_refused(apart: Apart) -> None:
+    apart.start_daemon()
+    body = {"proto": "tcp", "out_ip": "127.0.0.1", "out_port": 80, "in_ip": "127.0.0.1", "in_port": 9}
+    with pytest.raises(RefusedError, match="set host_forwarder_privileged_ports: true for all ports below 1024"):
+        apart.control("PUT", "/forwards/expose/port", body)

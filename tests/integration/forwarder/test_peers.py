@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from portchain.forwarder.declare import bound, expose, listed, unexpose
-from portchain.mapping.forward import Forward
-from portchain.unix_http import request
+from portchain.host.forwarder.declare import bound_forwards, expose, list_forwards, unexpose
+from portchain.http.blocking_client import request
+from portchain.ports.forward import Forward
+from support.waiting import eventually
 
-from .conftest import Host, RefusedError, Server, ask, connect, echo, eventually, free_port
+from .conftest import Host, RefusedError, Server, ask, connect, echo, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 
@@ -37,7 +38,8 @@ def test_gvproxys_expose_all_and_unexpose(host: Host, server: Make) -> None:
     eventually(lambda: ask(port) == b"ping", "the forward to be served")
     assert host.control("GET", "/services/forwarder/all") == [forward]
     status, text = call(host, "POST", "/services/forwarder/expose", forward)
-    assert (status, text) == (500, f"proxy already running for 127.0.0.1:{port}")
+    holder = f"127.0.0.1:{port} is forwarded to {target} (manual)"
+    assert (status, text) == (500, f"proxy already running for 127.0.0.1:{port}: {holder}")
     gone = {"local": f"127.0.0.1:{port}", "protocol": "tcp"}
     assert call(host, "POST", "/services/forwarder/unexpose", gone) == (200, "")
     with pytest.raises(ConnectionRefusedError):
@@ -45,6 +47,42 @@ def test_gvproxys_expose_all_and_unexpose(host: Host, server: Make) -> None:
     status, text = call(host, "POST", "/services/forwarder/unexpose", gone)
     assert status == 500
     assert text.startswith("proxy not found")
+
+
+@pytest.mark.parametrize(
+    ("local", "gone"),
+    [
+        ("127.0.0.1", {"local": "127.0.0.1:{port}", "remote": "127.0.0.1:1", "protocol": "tcp"}),
+        ("127.0.0.1", {"LOCAL": "127.0.0.1:{port}", "Protocol": "tcp", "colour": "blue"}),
+        ("127.0.0.1", {"local": "127.0.0.1:{port}", "protocol": None}),
+        ("localhost", {"local": "localhost:{port}"}),
+        ("localhost", {"local": "127.0.0.1:{port}"}),
+    ],
+    ids=["remote", "letters", "null", "localhost", "loopback"],
+)
+def test_gvproxys_other_forms_are_taken(host: Host, local: str, gone: dict[str, str | None]) -> None:
+    port = free_port()
+    forward = {"Local": f"{local}:{port}", "REMOTE": "127.0.0.1:1", "annotation": {"any": "thing"}}
+    assert call(host, "POST", "/services/forwarder/expose", forward) == (200, "")
+    listed = {"local": f"127.0.0.1:{port}", "remote": "127.0.0.1:1", "protocol": "tcp"}
+    assert host.control("GET", "/services/forwarder/all") == [listed]
+    filled = {key: value and value.format(port=port) for key, value in gone.items()}
+    assert call(host, "POST", "/services/forwarder/unexpose", filled) == (200, "")
+    assert host.control("GET", "/services/forwarder/all") == []
+
+
+@pytest.mark.parametrize("call_name", ["expose", "unexpose"])
+def test_gvproxys_calls_are_posts(host: Host, call_name: str) -> None:
+    assert call(host, "PUT", f"/services/forwarder/{call_name}", {}) == (400, "post only")
+
+
+@pytest.mark.parametrize("key", ["OUT_PORT", "Out_Port"])
+def test_vpnkits_other_forms_are_taken(host: Host, key: str) -> None:
+    forward = {"Proto": "tcp", "OUT_IP": "127.0.0.1", key: (port := free_port()), "in_ip": "127.0.0.1", "In_Port": 1}
+    assert call(host, "PUT", "/forwards/expose/port", {**forward, "out_path": None, "colour": "blue"}) == (200, "")
+    gone = {"proto": "tcp", "out_ip": "127.0.0.1", "out_port": port}
+    assert call(host, "POST", "/forwards/unexpose/port", gone) == (200, "")
+    assert host.control("GET", "/forwards/list") == []
 
 
 def test_vpnkits_expose_is_idempotent_and_lists_the_tuple(host: Host, server: Make) -> None:
@@ -74,7 +112,7 @@ def test_a_bind_failure_is_400_in_vpnkits_words(host: Host) -> None:
     [
         ("/services/forwarder/expose", {"local": ":1"}, "expected address:port"),
         ("/services/forwarder/expose", [], "expected a JSON object"),
-        ("/services/forwarder/expose", {"local": ":1", "colour": "blue"}, "unknown key colour"),
+        ("/services/forwarder/expose", {"local": "elsewhere.test:1", "remote": "127.0.0.1:1"}, "not an IP address"),
         ("/forwards/expose/port", {"proto": "tcp", "out_port": 70000}, "70000"),
         ("/forwards/expose/port", {"proto": "sctp", "out_port": 1, "in_port": 1}, "sctp"),
     ],
@@ -218,10 +256,10 @@ def test_what_is_there_already_is_left_alone(host: Host, name: str, tmp_path: Pa
     (host.run / "mine.txt").write_text("mine")
     (host.run / "link.sock").symlink_to(tmp_path / "elsewhere.sock")
     forward = {"listen": f"unix:{host.run / name}", "target": "127.0.0.1:1"}
-    with pytest.raises(RefusedError, match="is there already"):
+    with pytest.raises(RefusedError, match="exists already"):
         host.control("PUT", "/forwards", [forward])
     body = {"proto": "unix", "out_path": str(host.run / name), "in_path": "/x"}
-    assert "is there already" in call(host, "PUT", "/forwards/expose/pipe", body)[1]
+    assert "exists already" in call(host, "PUT", "/forwards/expose/pipe", body)[1]
     assert (host.run / "mine.txt").read_text() == "mine"
     assert host.control("GET", "/forwards/list") == []
 
@@ -230,7 +268,9 @@ def test_a_unix_target_and_the_proxy_protocol_are_read_back(host: Host) -> None:
     port = free_port()
     forward = Forward.parse(f"127.0.0.1:{port}", "unix:/run/x.sock", proxy_protocol="v2")
     expose(host.run / "control.sock", forward)
-    assert bound(row for row in listed(host.run / "control.sock") if row["origin"] == "manual") == [forward]
+    assert bound_forwards(row for row in list_forwards(host.run / "control.sock") if row["origin"] == "manual") == [
+        forward
+    ]
     unexpose(host.run / "control.sock", forward.listen)
     assert host.control("GET", "/services/forwarder/all") == []
 

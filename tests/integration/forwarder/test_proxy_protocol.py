@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Host, RefusedError, Server, eventually, free_port
+from support.waiting import eventually
+
+from .conftest import Host, RefusedError, Server, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from portchain.channel.handoff import Hello, encode
+from portchain.protocol.handoff import Hello, encode
+from support.waiting import eventually
 
-from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, eventually, free_port
+from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, free_port
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 
@@ -94,6 +98,18 @@ def test_garbage_from_the_guest_ends_its_connection_only(idle_host: Host, server
     assert ask(port) == b"ping"
 
 
+def test_a_guest_that_connects_again_and_again_is_served_slowly(idle_host: Host) -> None:
+    idle_host.start_daemon()
+    with contextlib.ExitStack() as stack:
+        rogues = [stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) for _ in range(100)]
+        for rogue in rogues:
+            rogue.setblocking(False)
+            rogue.connect(str(idle_host.channel))
+        time.sleep(1)
+        greeted = sum(bool(select.select([rogue], [], [], 0)[0]) for rogue in rogues)
+    assert 0 < greeted <= 15
+
+
 def test_descriptors_from_the_guest_do_not_stay_on_the_host(idle_host: Host) -> None:
     idle_host.start_daemon()
     pid = idle_host.control("GET", "/status")["pid"]
@@ -120,6 +136,6 @@ def test_newer_guest_replaces_the_older(host: Host, server: Make) -> None:
         newer.connect(str(host.channel))
         newer.send(HELLO)
         assert b"hello" in newer.recv(65536)
-        assert b"docker.sock" in newer.recv(65536)
+        assert b"debug-shell.sock" in newer.recv(65536)
     host.wait_served()
     assert ask(port) == b"ping"

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .conftest import DEADLINE, Answer, Host, UdpServer, eventually
+from support.waiting import eventually
+
+from .conftest import DEADLINE, Answer, Host, UdpServer
 
 LARGEST = 65507
 

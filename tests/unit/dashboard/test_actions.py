@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from portchain import daemon
 from portchain.dashboard.actions import Actions
-from portchain.dashboard.programs import MAX_MESSAGE, InGuest, Program, ProgramError, from_engine, run, text
+from portchain.dashboard.programs import MAX_MESSAGE, InGuest, Program, ProgramError, decoded_output, from_engine, run
 from portchain.dashboard.pseudo_terminal import OnTerminal
-from portchain.dashboard.terminal import Size
+from portchain.dashboard.terminal_screen import Size
+from portchain.linux import service_manager
 
 IDENTITY = "0123456789ab"
 STREAM = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
@@ -55,7 +55,7 @@ def asking(path: Path, answers: dict[str, str], body: Callable[[Actions, Engine]
 
 @pytest.fixture(autouse=True)
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(daemon, "RUN", tmp_path)
+    monkeypatch.setattr(service_manager, "RUN", tmp_path)
     return tmp_path
 
 
@@ -101,7 +101,7 @@ def test_an_engine_that_is_away_is_told() -> None:
 
 async def printed(program: Program) -> str:
     try:
-        return "".join([piece async for piece in text(program)])
+        return "".join([piece async for piece in decoded_output(program)])
     finally:
         await program.end()
 
@@ -183,7 +183,7 @@ def test_a_stream_that_does_not_begin_is_told(run_dir: Path, sent: str) -> None:
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ssh that runs the command here."""
     program = tmp_path / "ssh"
-    program.write_text('#!/bin/sh\nshift 4\nexec sh -c "$*"\n')
+    program.write_text('#!/bin/sh\nwhile [ "$1" != guest ]; do shift; done\nshift\nexec sh -c "$*"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
@@ -211,7 +211,7 @@ def test_a_program_in_the_guest_is_ended_with_what_ends_it() -> None:
 @pytest.mark.usefixtures("ssh")
 def test_a_program_on_a_terminal_has_its_size_and_ends_with_it() -> None:
     async def main() -> str:
-        command = "stty -echo; stty size; read line; stty size; echo $line"
+        command = "stty sane -echo; stty size; read line; stty size; echo $line"
         program = await OnTerminal.open("guest", command, Size(100, 30), nothing)
         output, said = program.output(), ""
         while not said.endswith("\n"):
@@ -226,6 +226,24 @@ def test_a_program_on_a_terminal_has_its_size_and_ends_with_it() -> None:
         pass
 
     assert asyncio.run(asyncio.wait_for(main(), 20)) == "30 100\r\n40 120\r\ntyped\r\n"
+
+
+@pytest.mark.usefixtures("ssh")
+def test_keys_that_come_before_the_program_does_are_passed_on_and_nothing_else_is_done_with_them() -> None:
+    keys = b"a\x03\x04\x7f\x1a\x11\r~."
+
+    async def main() -> str:
+        program = await OnTerminal.open("guest", f"head -c {len(keys)} | od -A n -c", Size(), nothing)
+        await program.write(keys)
+        said = "".join([piece.decode() async for piece in program.output()])
+        await program.end()
+        return said
+
+    async def nothing() -> None:
+        pass
+
+    said = asyncio.run(asyncio.wait_for(main(), 20))
+    assert said.split() == ["a", "003", "004", "177", "032", "021", "\\r", "~", "."]
 
 
 @pytest.mark.usefixtures("ssh")

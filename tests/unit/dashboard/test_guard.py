@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from portchain.dashboard.guard import Admitted, Asked, Entry, Guard, Refused
+from portchain.dashboard.guard import Admitted, BrowserRequest, Guard, Refusal, SignIn
 
-GUARD = Guard(8000, token="token", session="session", place="place")
+GUARD = Guard(8000, token="token", session="session", secret_path="place")
 HOST = {"host": "127.0.0.1:8000"}
 COOKIE = {"cookie": "other=1; portchain_8000=session"}
 BEARER = {"authorization": "Bearer token"}
@@ -15,12 +15,12 @@ OWN = {"origin": "http://127.0.0.1:8000", "x-portchain": "dashboard"}
 
 def decide(method: str = "GET", path: str = "/place/", token: str = "", **headers: Any) -> Any:
     named = {name.replace("_", "-"): value for name, value in (HOST | headers).items() if value is not None}
-    return GUARD.decide(Asked(method, path, named, token))
+    return GUARD.decide(BrowserRequest(method, path, named, token))
 
 
 def status(*arguments: Any, **words: Any) -> int:
     found = decide(*arguments, **words)
-    return found.status if isinstance(found, Refused) else 200
+    return found.status if isinstance(found, Refusal) else 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "LOCALHOST:8000", "[::1]:8000"])
@@ -37,8 +37,8 @@ def test_any_other_name_is_misdirected_whatever_else_is_right(host: str | None) 
 
 def test_the_token_sets_a_cookie_that_no_script_no_other_site_and_no_other_port_gets() -> None:
     found = decide("GET", "/", "token")
-    assert isinstance(found, Entry)
-    assert found.to == "/place/"
+    assert isinstance(found, SignIn)
+    assert found.location == "/place/"
     assert found.cookie.split("; ") == ["portchain_8000=session", "HttpOnly", "SameSite=Strict", "Path=/place/"]
 
 
@@ -110,7 +110,7 @@ def test_no_other_methods(method: str) -> None:
 
 def test_secrets_are_long_and_each_their_own_and_not_shown() -> None:
     one, other = Guard(1), Guard(1)
-    found = {one.token, one.session, one.place, other.token, other.session, other.place}
+    found = {one.token, one.session, one.secret_path, other.token, other.session, other.secret_path}
     assert len(found) == 6
     assert all(len(secret) >= 32 for secret in found)
     assert repr(one) == "Guard(port=1)"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from portchain.chain.trace import Chain, Hop
-from portchain.dashboard.traffic import COUNTERS, Meter, counts
+from portchain.dashboard.traffic import COUNTERS, RateMeter, counts
+from portchain.trace.chain import Chain, Hop
 
 
 def chain(**values: int) -> Chain:
@@ -25,7 +25,7 @@ def test_each_hops_counter_is_in_its_column_and_what_does_not_count_is_none() ->
 
 
 def test_a_rate_is_what_came_since_the_look_before() -> None:
-    meter = Meter()
+    meter = RateMeter()
     first = meter.read({":8080": chain(connections=2)}, 10.0)[":8080"][column("connections")]
     second = meter.read({":8080": chain(connections=8)}, 12.0)[":8080"][column("connections")]
     assert (first.value, first.rate) == (2, None)
@@ -33,7 +33,7 @@ def test_a_rate_is_what_came_since_the_look_before() -> None:
 
 
 def test_a_counter_that_begins_anew_and_a_clock_that_stands_have_no_rate() -> None:
-    meter = Meter()
+    meter = RateMeter()
     meter.read({":8080": chain(connections=5)}, 10.0)
     assert meter.read({":8080": chain(connections=1)}, 11.0)[":8080"][column("connections")].rate is None
     assert meter.read({":8080": chain(connections=2)}, 11.0)[":8080"][column("connections")].rate is None

@@ -6,23 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from chain.draw.machines import big, hostile, seed
 
-from portchain.chain.draw import page
-from portchain.chain.look import Session
-from portchain.chain.model import Host, Machine
-from portchain.chain.walk import trace_all
 from portchain.dashboard import live
-from portchain.dashboard.changes import Picture
-from portchain.dashboard.view import SECTIONS, View
+from portchain.dashboard.page_changes import Picture
+from portchain.dashboard.view import SECTIONS, LivePage
+from portchain.trace.collect.evidence_session import Session
+from portchain.trace.judge.chains import trace_all
+from portchain.trace.model import Host, Machine
+from portchain.trace.render import report_page
+from support.machines import big, hostile, seed
 
 
 def drawn(machine: Machine) -> Picture:
-    return View().draw(machine, trace_all(machine))
+    return LivePage().draw(machine, trace_all(machine))
 
 
 def test_the_sections_are_the_reports_and_the_dashboards_own() -> None:
-    assert set(drawn(seed()).sections) == {*page.SECTIONS, *SECTIONS}
+    assert set(drawn(seed()).sections) == {*report_page.SECTIONS, *SECTIONS}
 
 
 def test_what_can_be_done_is_what_the_state_allows() -> None:
@@ -72,7 +72,7 @@ def test_the_same_machine_a_second_later_differs_in_its_time_alone() -> None:
     machine = seed()
     assert machine.guest
     later = replace(machine, guest=replace(machine.guest, time=machine.guest.time + 1))
-    view = View()
+    view = LivePage()
     before, after = (view.draw(one, trace_all(one)).sections for one in (machine, later))
     assert {key for key in before if before[key] != after[key]} == {"summary"}
 
@@ -82,17 +82,17 @@ def test_a_port_that_a_running_container_lost_is_broken() -> None:
     assert machine.host.forwarder
     left = tuple(one for one in machine.host.forwarder.forwards if one.listen.port != 8080)
     machine = replace(machine, host=replace(machine.host, forwarder=replace(machine.host.forwarder, forwards=left)))
-    picture = View().draw(machine, trace_all(machine))
+    picture = LivePage().draw(machine, trace_all(machine))
     assert [line.split(":")[1] for line in picture.broken] == ["8080 (nginx)"]
     assert "chain-tcp-:8080" in picture.sections["live-traffic"]
     assert "8080" in picture.sections["picture"]
 
 
-def test_a_guest_that_tells_nonsense_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nonsense(_session: Session) -> None:
-        raise RecursionError("<nested>")
+def test_a_guest_that_tells_nonsense_ends_nothing() -> None:
+    class Nonsense(Session):
+        def collect(self, *_asked: object, **_choice: object) -> Machine:
+            raise RecursionError("<nested>")
 
-    monkeypatch.setattr(live, "trace_machine", nonsense)
-    with ThreadPoolExecutor(1) as threads, Session("nobody") as session:
-        picture = asyncio.run(live.looks("nobody", threads, session)())
+    with ThreadPoolExecutor(1) as threads, Nonsense("nobody") as session:
+        picture = asyncio.run(live.picture_source("nobody", threads, session)())
     assert "RecursionError: &lt;nested&gt;" in picture.sections["summary"]

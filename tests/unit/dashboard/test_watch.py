@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from portchain.dashboard import watch
-from portchain.dashboard.changes import Picture
+from portchain.dashboard.page_changes import Picture
 from portchain.dashboard.watch import MAX_WATCHERS, FullError, Watch
 
 QUICK = 0.005
@@ -29,7 +28,7 @@ class Machine:
 def watching(body: Callable[[Watch, Machine], Awaitable[Any]]) -> Any:
     async def main() -> Any:
         machine = Machine()
-        one = Watch(machine.look, QUICK)
+        one = Watch(machine.look, QUICK, heartbeat_seconds=5 * QUICK)
         task = asyncio.create_task(one.run())
         try:
             async with asyncio.timeout(10):
@@ -69,9 +68,7 @@ def test_each_gets_all_at_first_and_then_what_changed() -> None:
     assert watching(body) == [{"still": "same", "number": "1"}, {"number": "2"}]
 
 
-def test_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 5 * QUICK)
-
+def test_silence_is_filled() -> None:
     async def body(one: Watch, _machine: Machine) -> str:
         return await anext(aiter(one.events()))
 
@@ -84,8 +81,8 @@ def test_a_change_of_ones_own_is_looked_for_at_once() -> None:
         one = Watch(machine.look, 3600)
         task = asyncio.create_task(one.run())
         async with asyncio.timeout(10):
-            await one.first(5)
-            await one.first(5)
+            await one.fresh_picture(5)
+            await one.fresh_picture(5)
         task.cancel()
         return machine.looks
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portchain.guest.health import judge, running
+from portchain.guest.health import judge, parse_tasks
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_a_service_is_judged_by_its_starts(pid: int | None, starts: str, judged:
 
 
 def test_tasks_that_ended_have_no_pid() -> None:
-    assert running("TASK   PID   STATUS\na 12 RUNNING\nb 0 STOPPED\n") == {"a": 12}
+    assert parse_tasks("TASK   PID   STATUS\na 12 RUNNING\nb 0 STOPPED\n") == {"a": 12}

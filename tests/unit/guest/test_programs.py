@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from portchain.guest.launcher import Ending
-from portchain.guest.rotating_log import RotatingLog, StampedLines
-from portchain.guest.services import logwrite, trim_after_delete
+from portchain.guest.services.docker import logwrite
+from portchain.guest.services.trim_after_delete import trim_after_delete
+from portchain.host.drivers.namespace.launcher import Ending
+from portchain.linux.rotating_log import RotatingLog, StampedLines
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,12 @@ def test_logwrite_passes_the_commands_status_on(tmp_path: Path) -> None:
     assert (tmp_path / "a.log").read_text().endswith("Z seen\n")
 
 
-def test_many_deletes_at_once_are_one_trim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trim_after_delete, "SETTLE", 0.2)
+def test_many_deletes_at_once_are_one_trim() -> None:
     ours, theirs = socket.socketpair()
     asked: list[float] = []
 
     def watch() -> None:
-        for _ in trim_after_delete.deletes(ours):
+        for _ in trim_after_delete.settled_deletes(ours, settle=0.2):
             asked.append(time.monotonic())
 
     watcher = threading.Thread(target=watch)

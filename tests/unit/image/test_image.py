@@ -7,6 +7,7 @@ import pytest
 
 from portchain.image.definition import Definition, DefinitionError
 from portchain.image.progress import describe
+from portchain.linux.overlay_files import entries
 
 
 def definition(folder: Path, **data: Any) -> Definition:
@@ -67,3 +68,14 @@ def test_a_wrong_definition_is_refused_by_image_and_key(tmp_path: Path, data: di
 )
 def test_progress_is_the_stage_the_log_has_reached(log: str, expected: str) -> None:
     assert describe(log) == expected
+
+
+def test_a_file_that_stands_for_a_symlink_is_one(tmp_path: Path) -> None:
+    for name in ("real", "standing"):
+        (tmp_path / name / "files/sbin").mkdir(parents=True)
+    (tmp_path / "real/files/sbin/init").symlink_to("../bin/busybox")
+    (tmp_path / "standing/files/sbin/init.symlink").write_text("../bin/busybox\n")
+    folders = [tmp_path / "real", tmp_path / "standing"]
+    found = [[(name, link) for name, _, link in entries(folder / "files")] for folder in folders]
+    assert found == [[("sbin", None), ("sbin/init", "../bin/busybox")]] * 2
+    assert len({definition(folder).digest for folder in folders}) == 1

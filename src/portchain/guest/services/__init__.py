@@ -1,1 +1,1 @@
-"""Programs that run inside the guest, one per service."""
+"""Services that have code of their own, each in a folder of its name."""

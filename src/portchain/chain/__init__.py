@@ -1,1 +1,0 @@
-"""The chain from a host port to a container: is it whole."""

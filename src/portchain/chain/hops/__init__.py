@@ -1,1 +1,0 @@
-"""One function a hop: what was seen there, and what is wrong with it. Pure."""

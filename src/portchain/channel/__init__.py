@@ -1,1 +1,0 @@
-"""How host and guest talk."""

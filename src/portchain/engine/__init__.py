@@ -1,1 +1,0 @@
-"""The engine's API between its clients and the guest."""

@@ -1,1 +1,0 @@
-"""Listeners, relay and control interface."""

@@ -1,0 +1,1 @@
+"""Write and read the logs of the services."""

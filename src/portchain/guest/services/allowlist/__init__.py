@@ -1,0 +1,1 @@
+"""allowlist: decide which names the guest and its containers may reach."""

@@ -1,0 +1,1 @@
+"""devenv-service: keep development environments in volumes of the engine."""

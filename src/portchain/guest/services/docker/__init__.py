@@ -1,0 +1,1 @@
+"""docker: run containerd and dockerd, watched by lifecycle-server."""

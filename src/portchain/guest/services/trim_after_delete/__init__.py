@@ -1,0 +1,1 @@
+"""trim-after-delete: give freed space back to the host's disk."""

@@ -1,0 +1,1 @@
+"""volume-contents: serve the files of the engine's volumes."""

@@ -1,0 +1,1 @@
+"""vpnkit-forwarder: serve the guest's end of every forward."""

@@ -1,0 +1,1 @@
+"""A guest made of namespaces: its supervisor, root, network and the programs beside it."""

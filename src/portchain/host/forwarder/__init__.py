@@ -1,0 +1,1 @@
+"""The table of forwards, their listeners, and the control interface."""

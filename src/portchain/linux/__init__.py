@@ -1,0 +1,1 @@
+"""The kernel and the service manager: system calls, control groups, subordinate ids, daemons, logs."""

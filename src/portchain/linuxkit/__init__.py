@@ -1,0 +1,1 @@
+"""LinuxKit's YAML: its schema and checks, stored images, and the OCI bundles made from both."""

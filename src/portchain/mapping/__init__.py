@@ -1,1 +1,0 @@
-"""What should be forwarded: publications, forwards, plans. Pure: no sockets, no processes."""

@@ -1,0 +1,1 @@
+"""Sockets: the event loop, relaying, dialling, accepting, datagrams, and the machine's listening sockets."""

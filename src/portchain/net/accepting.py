@@ -1,0 +1,159 @@
+"""Accept clients on listening sockets, dial their targets and relay."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from select import EPOLLHUP, EPOLLIN
+
+from ..ports.forward import Endpoint
+from ..protocol.handoff import Counters, Listen
+from .dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial
+from .loop import Loop
+from .proxy_protocol import encode_header
+from .relay import Relay
+from .socket_address import socket_address
+from .tally import Tally
+
+
+class _StreamForward:
+    """A listener, its target, and the connections that came through it."""
+
+    def __init__(self, loop: Loop, message: Listen, listener: socket.socket, no_room: Callable[[], None]) -> None:
+        self._loop = loop
+        self.no_room = no_room
+        self.target = Endpoint.parse(message.target)
+        self._address = socket_address(self.target)
+        self.proxy_protocol = message.proxy_protocol
+        self.listener: socket.socket | None = listener
+        self.tally = Tally(message.id)
+        self.open: set[Relay | Dial] = set()
+
+    def dial(self, client: socket.socket) -> None:
+        """Dial the target for ``client``."""
+        self.tally.connections += 1
+        dial = Dial(self._loop, client, [self._address], self)
+        self.open.add(dial)
+        dial.start()
+
+    def connected(self, dial: Dial, target: socket.socket) -> None:
+        """Relay between the client and its target, after a PROXY header if there is to be one."""
+        try:
+            if self.proxy_protocol:
+                target.send(self._proxy_header(dial.client))  # never partial: the buffer is empty
+        except OSError as error:
+            dial.abort()
+            self.failed(dial, error.strerror or str(error))
+            return
+        self.open.discard(dial)
+        self.open.add(Relay(self._loop, dial.client, target, self.tally.meters, self.open.discard))
+
+    def _proxy_header(self, client: socket.socket) -> bytes:
+        if client.family == socket.AF_UNIX:
+            return encode_header(self.proxy_protocol, None, None)
+        return encode_header(self.proxy_protocol, client.getpeername()[:2], client.getsockname()[:2])
+
+    def failed(self, dial: Dial, reason: str) -> None:
+        """Keep the reason for the next report; the client has been reset."""
+        self.open.discard(dial)
+        self.tally.error = f"guest: connecting to {self.target}: {reason}"
+
+    def abort(self) -> None:
+        """End all connections with a reset."""
+        while self.open:
+            self.open.pop().abort()
+
+
+class Acceptor:
+    """The forwards being served, by id; ``on_activity`` is called when there will be something to report."""
+
+    def __init__(self, loop: Loop, on_activity: Callable[[], None]) -> None:
+        self._loop = loop
+        self._on_activity = on_activity
+        self._forwards: dict[str, _StreamForward] = {}
+        self._paused = False
+
+    def listen(self, message: Listen, descriptor: int) -> None:
+        """Serve a forward on a listening descriptor, and own that; raise ValueError if the target cannot be parsed.
+
+        A forward of the same id and target only changes its listener; one to another target is closed first.
+        """
+        listener = socket.socket(fileno=descriptor)
+        try:
+            new = _StreamForward(self._loop, message, listener, self._pause)
+        except ValueError:
+            listener.close()
+            raise
+        forward = self._forwards.get(message.id)
+        if forward and (forward.target, forward.proxy_protocol) == (new.target, new.proxy_protocol):
+            self._close_listener(forward)
+            forward.listener = listener
+        else:
+            self.close(message.id)
+            forward = self._forwards[message.id] = new
+        listener.setblocking(False)
+        self._watch(forward)
+
+    def close(self, name: str) -> None:
+        """End a forward and its connections, if it is served."""
+        forward = self._forwards.pop(name, None)
+        if forward:
+            self._close_listener(forward)
+            forward.abort()
+
+    def close_listeners(self) -> None:
+        """Close all listeners; connections stay open."""
+        for forward in self._forwards.values():
+            self._close_listener(forward)
+
+    def counters(self) -> list[Counters]:
+        """Return the counters that changed since the last call; drop forwards without listener and connections."""
+        reports = (forward.tally.report(len(forward.open)) for forward in self._forwards.values())
+        changed = [counters for counters in reports if counters]
+        self._forwards = {name: forward for name, forward in self._forwards.items() if forward.listener or forward.open}
+        return changed
+
+    @property
+    def busy(self) -> bool:
+        """Whether any connection is open."""
+        return any(forward.open for forward in self._forwards.values())
+
+    def _watch(self, forward: _StreamForward) -> None:
+        if forward.listener and not self._paused:
+            self._loop.watch(forward.listener.fileno(), EPOLLIN, lambda mask: self._accept(forward, mask))
+
+    def _close_listener(self, forward: _StreamForward) -> None:
+        if forward.listener:
+            self._loop.close(forward.listener)
+            forward.listener = None
+
+    def _accept(self, forward: _StreamForward, mask: int) -> None:
+        if forward.listener is None:
+            return
+        if mask & EPOLLHUP:  # the host shut it down
+            self._close_listener(forward)
+            return
+        try:
+            client, _ = forward.listener.accept()
+            client.setblocking(False)
+        except OSError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                self._pause()
+            return
+        self._on_activity()
+        forward.dial(client)
+
+    def _pause(self) -> None:
+        """Stop accepting for a moment, for want of descriptors or memory; clients wait in the backlog."""
+        if self._paused:
+            return
+        self._paused = True
+        for forward in self._forwards.values():
+            if forward.listener:
+                self._loop.forget(forward.listener.fileno())
+        self._loop.later(PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        for forward in self._forwards.values():
+            self._watch(forward)

@@ -1,0 +1,248 @@
+"""Relay bytes between two connected sockets, both ways, passing on half-close and reset.
+
+Small messages are copied. Once a read fills the buffer, that direction is spliced through a large pipe, until a read is
+small again. While a receiver is slow, its direction is not read, and holds at most one buffer or one pipe.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+
+from .loop import Loop
+
+BUFFER_SIZE = 64 * 1024
+PIPE_SIZE = 1024 * 1024
+MAX_PIPES = 32  # the kernel lets an unprivileged user have 64 MiB in pipes
+MIN_SPLICE = 16 * 1024  # a smaller read ends splicing
+
+_SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
+_LINGER_NONE = struct.pack("ii", 1, 0)
+_buffer = bytearray(BUFFER_SIZE)
+_view = memoryview(_buffer)
+
+
+def reset(sock: socket.socket) -> None:
+    """Make close() of a TCP socket send a reset instead of an orderly end."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+
+
+class Meter:
+    """Counts bytes moved."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class _Pipe:
+    __slots__ = ("filled", "reader", "writer")
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.filled = 0
+        try:
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+class _PipePool:
+    """A pool of large pipes, at most `MAX_PIPES`."""
+
+    def __init__(self) -> None:
+        self._spare: list[_Pipe] = []
+        self._made = 0
+
+    def take(self) -> _Pipe | None:
+        """Return an empty pipe; None if all are in use or the kernel allows no large one."""
+        if self._spare:
+            return self._spare.pop()
+        if self._made >= MAX_PIPES:
+            return None
+        try:
+            pipe = _Pipe()
+        except OSError:
+            return None
+        self._made += 1
+        return pipe
+
+    def give_back(self, pipe: _Pipe) -> None:
+        if pipe.filled:
+            pipe.close()
+            self._made -= 1
+        else:
+            self._spare.append(pipe)
+
+
+_pipes = _PipePool()
+
+
+class _End:
+    """One socket of a relay, with what was read from it and not yet written to the other."""
+
+    __slots__ = ("ended", "fd", "mask", "meter", "other", "pipe", "relay", "sock", "unsent")
+    other: _End
+
+    def __init__(self, relay: Relay, sock: socket.socket, meter: Meter) -> None:
+        self.relay = relay
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.meter = meter
+        self.mask = EPOLLIN
+        self.pipe: _Pipe | None = None
+        self.unsent = b""
+        self.ended = False
+
+    def ready(self, mask: int) -> None:
+        if mask & EPOLLIN:
+            if self.pipe:
+                self._splice(self.pipe)
+            else:
+                self._copy()
+        if mask & EPOLLOUT and not self.relay.closed:
+            self.other.drain()
+        if mask & (EPOLLERR | EPOLLHUP) and not self.mask & EPOLLIN and not self.relay.closed:
+            if mask & EPOLLERR:
+                self.relay.abort()
+            elif not self.mask:
+                self.relay.loop.forget(self.fd)
+
+    def _copy(self) -> None:
+        try:
+            size = self.sock.recv_into(_buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.relay.abort()
+            return
+        if not size:
+            self._end()
+            return
+        self.meter.bytes += size
+        try:
+            sent = self.other.sock.send(_view[:size])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.relay.abort()
+            return
+        if sent < size:
+            self.unsent = bytes(_view[sent:size])
+            self._block()
+        elif size == BUFFER_SIZE:
+            self.pipe = _pipes.take()
+
+    def _splice(self, pipe: _Pipe) -> None:
+        try:
+            size = os.splice(self.fd, pipe.writer, PIPE_SIZE, flags=_SPLICE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.relay.abort()
+            return
+        if not size:
+            self._end()
+            return
+        self.meter.bytes += size
+        pipe.filled = size
+        self.drain()
+        if size < MIN_SPLICE and not pipe.filled:
+            self.give_back_pipe()
+
+    def drain(self) -> None:
+        """Write to the other socket what was read for it."""
+        try:
+            if self.pipe and self.pipe.filled:
+                while self.pipe.filled:
+                    self.pipe.filled -= os.splice(self.pipe.reader, self.other.fd, self.pipe.filled, flags=_SPLICE)
+            elif self.unsent:
+                self.unsent = self.unsent[self.other.sock.send(self.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.relay.abort()
+            return
+        if self.unsent or (self.pipe and self.pipe.filled):
+            self._block()
+        elif not self.mask & EPOLLIN and not self.ended:
+            self._watch(self.mask | EPOLLIN)
+            self.other._watch(self.other.mask & ~EPOLLOUT)
+
+    def _block(self) -> None:
+        if self.mask & EPOLLIN:
+            self._watch(self.mask & ~EPOLLIN)
+            self.other._watch(self.other.mask | EPOLLOUT)
+
+    def _watch(self, mask: int) -> None:
+        self.mask = mask
+        self.relay.loop.watch(self.fd, mask, self.ready)
+
+    def _end(self) -> None:
+        self.ended = True
+        self.give_back_pipe()
+        if self.other.ended:
+            self.relay.close()
+            return
+        self._watch(self.mask & ~EPOLLIN)
+        try:
+            self.other.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.relay.abort()
+
+    def give_back_pipe(self) -> None:
+        if self.pipe:
+            _pipes.give_back(self.pipe)
+            self.pipe = None
+
+
+class Relay:
+    """Relays between two connected, non-blocking sockets and owns them; calls ``on_close`` once, when it ends.
+
+    The two ``meters`` count the bytes from the client and those from the target.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        client: socket.socket,
+        target: socket.socket,
+        meters: tuple[Meter, Meter],
+        on_close: Callable[[Relay], None],
+    ) -> None:
+        self.loop = loop
+        self.closed = False
+        self._on_close = on_close
+        self._client = _End(self, client, meters[0])
+        self._target = _End(self, target, meters[1])
+        self._client.other, self._target.other = self._target, self._client
+        for end in (self._client, self._target):
+            loop.watch(end.fd, EPOLLIN, end.ready)
+
+    def abort(self) -> None:
+        """End both connections with a reset."""
+        if not self.closed:
+            reset(self._client.sock)
+            reset(self._target.sock)
+            self.close()
+
+    def close(self) -> None:
+        """Close both sockets."""
+        if self.closed:
+            return
+        self.closed = True
+        for end in (self._client, self._target):
+            end.give_back_pipe()
+            self.loop.close(end.sock)
+        self._on_close(self)

@@ -1,0 +1,87 @@
+"""Classic BPF filters that the kernel applies to a socket's packets (Documentation/networking/filter.rst)."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from typing import NamedTuple
+
+_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44
+_BYTE, _HALF, _HALF_AFTER_HEADER, _HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
+_AND, _IS, _HAS, _RETURN = 0x54, 0x15, 0x45, 0x06
+_WHOLE_PACKET = 0xFFFFFFFF  # bytes
+_SYN_ACK = 0x12
+_TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
+
+
+class _Step(NamedTuple):
+    """An instruction, and the labels it jumps to; an empty label is the next instruction."""
+
+    code: int
+    operand: int = 0
+    yes: str = ""
+    no: str = ""
+    label: str = ""
+
+
+def block_connect() -> bytes:
+    """Return a filter that drops SYN+ACK, so that a TCP socket cannot connect. Packets begin at the TCP header."""
+    return _assemble(
+        _Step(_BYTE, 13),
+        _Step(_AND, _SYN_ACK),
+        _Step(_IS, _SYN_ACK, no="take"),
+        _Step(_RETURN, 0),
+        _Step(_RETURN, _WHOLE_PACKET, label="take"),
+    )
+
+
+def match_port(port: int) -> bytes:
+    """Return a filter that passes IP packets of TCP and UDP to or from ``port``, and ICMP."""
+    return _assemble(
+        _Step(_BYTE, 0),
+        _Step(_AND, 0xF0),
+        _Step(_IS, 0x60, yes="ipv6"),
+        _Step(_IS, 0x40, no="drop"),
+        _Step(_BYTE, 9),
+        _Step(_IS, _ICMP, yes="take"),
+        _Step(_IS, _TCP, yes="ports"),
+        _Step(_IS, _UDP, no="drop"),
+        _Step(_HALF, 6, label="ports"),
+        _Step(_HAS, 0x1FFF, yes="drop"),  # a later fragment has no ports
+        _Step(_HEADER_LENGTH, 0),
+        _Step(_HALF_AFTER_HEADER, 0),
+        _Step(_IS, port, yes="take"),
+        _Step(_HALF_AFTER_HEADER, 2),
+        _Step(_IS, port, yes="take", no="drop"),
+        _Step(_BYTE, 6, label="ipv6"),
+        _Step(_IS, _ICMP6, yes="take"),
+        _Step(_IS, _TCP, yes="ports6"),
+        _Step(_IS, _UDP, no="drop"),
+        _Step(_HALF, 40, label="ports6"),
+        _Step(_IS, port, yes="take"),
+        _Step(_HALF, 42),
+        _Step(_IS, port, yes="take", no="drop"),
+        _Step(_RETURN, _WHOLE_PACKET, label="take"),
+        _Step(_RETURN, 0, label="drop"),
+    )
+
+
+def _assemble(*steps: _Step) -> bytes:
+    labels = {step.label: index for index, step in enumerate(steps) if step.label}
+
+    def skip(index: int, label: str) -> int:
+        return labels[label] - index - 1 if label else 0
+
+    return b"".join(
+        struct.pack("=HBBI", step.code, skip(index, step.yes), skip(index, step.no), step.operand)
+        for index, step in enumerate(steps)
+    )
+
+
+def attach(sock: socket.socket, program: bytes, *, locked: bool = False) -> None:
+    """Filter what the socket, and those it accepts, receive; ``locked`` forbids any change. Raise OSError."""
+    code = ctypes.create_string_buffer(program, len(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
+    if locked:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)

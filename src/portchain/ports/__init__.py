@@ -1,0 +1,1 @@
+"""Endpoints, publications and forwards: what they are, which conflict, and which are allowed. Pure."""

@@ -1,0 +1,1 @@
+"""Messages, names and rules that host and guest share. Pure."""

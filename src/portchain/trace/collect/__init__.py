@@ -1,0 +1,1 @@
+"""Collect evidence from the machine, each hop where it is."""

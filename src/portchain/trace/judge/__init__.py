@@ -1,0 +1,1 @@
+"""Judge each hop of a chain and give the verdict. Pure."""

@@ -1,0 +1,102 @@
+"""The host's hops: the listening socket and the forward behind it."""
+
+from __future__ import annotations
+
+from ...ports.conflicts import clash
+from ...ports.forward import Endpoint
+from ..model import Listener, Machine, format_processes
+from .findings import ChainWalk, Finding, broken, ok, processes, served_by
+
+_IN_USE = "address already in use"
+# How the guest's forwarder begins what it says; what the host's kernel said begins otherwise.
+_BY_GUEST = "guest: "
+
+
+def host_socket(walk: ChainWalk) -> Finding:
+    """Judge the socket that clients connect to."""
+    forward = walk.forward
+    sockets = listeners(walk.machine, forward.listen)
+    facts = {"listen": forward.listen.hostport, "protocol": forward.listen.protocol, "processes": processes(sockets)}
+    holders = format_processes(dict.fromkeys(process for listener in sockets for process in listener.processes))
+    finding = ok("host-socket", "host", forward.listen.display(protocol=True), served_by(sockets), **facts)
+    if forward.state != "failed" or forward.error.startswith(_BY_GUEST):
+        return finding
+    if _IN_USE in forward.error:
+        return port_taken(finding, forward.listen, holders)
+    remedy = "put right what the message says, the forwarder tries again each second"
+    return broken(finding, "host-port-refused", f"the host did not let the forwarder listen: {forward.error}", remedy)
+
+
+def port_taken(finding: Finding, listen: Endpoint, holders: str) -> Finding:
+    """Return the verdict on a port that another process of the host holds."""
+    address = listen.display(protocol=True)
+    who = holders or "a process that cannot be seen without root"
+    remedy = (
+        f"stop {who}, or publish another port; the forwarder takes over once {listen.display(protocol=True)} is free"
+    )
+    return broken(
+        finding,
+        "host-port-taken",
+        f"{who} listens on {address} of the host, so the guest cannot",
+        remedy,
+    )
+
+
+def listeners(machine: Machine, listen: Endpoint) -> list[Listener]:
+    """Return the host's sockets that have an endpoint, or are in its way."""
+    return [listener for listener in machine.host.listeners if clash(listener.at, listen)]
+
+
+def forward(walk: ChainWalk) -> Finding:
+    """Judge the forwarder and its channel into the guest."""
+    entry, host = walk.forward, walk.machine.host
+    daemon = host.forwarder
+    finding = ok(
+        "forward",
+        "host",
+        f"{entry.listen.display(protocol=True)} → {entry.target.hostport}",
+        f"connections: {entry.connections} so far, {entry.active} open; by {entry.owner} ({entry.origin})",
+        target=str(entry.target),
+        owner=entry.owner,
+        origin=entry.origin,
+        state=entry.state,
+        pid=daemon.pid if daemon else 0,
+        channel_pid=daemon.channel_pid if daemon else 0,
+        connections=entry.connections,
+        active=entry.active,
+        received=entry.received,
+        sent=entry.sent,
+        dropped=entry.dropped,
+    )
+    if host.guest_state != "running":
+        return guest_down(finding, host.guest, host.guest_state)
+    if daemon and not daemon.channel_pid:
+        return channel_down(finding, host.guest)
+    if entry.state == "failed":
+        text = f"the guest does not serve {entry.target}: {entry.error.removeprefix(_BY_GUEST)}"
+        return broken(
+            finding, "forward-refused", text, "correct the target, or install the same portchain on both sides"
+        )
+    return finding
+
+
+def guest_down(finding: Finding, guest: str, state: str) -> Finding:
+    """Return the verdict on a guest that does not run."""
+    remedy = f"portchain up --guest {guest}"
+    if state == "starting":
+        remedy = f"wait until it has booted; portchain status --guest {guest}"
+    return broken(finding, "guest-down", f"guest {guest} is {state}: clients wait at the host's socket", remedy)
+
+
+def channel_down(finding: Finding, guest: str) -> Finding:
+    """Return the verdict on a guest whose end of the forwards is not connected."""
+    text = f"vpnkit-forwarder of guest {guest} is not connected: clients wait at the host's socket"
+    reboot = f"ansible-playbook playbooks/guest.yml --limit {guest} -e guest_state=restarted"
+    return broken(finding, "channel-down", text, f"it is restarted by itself; if not: {reboot}")
+
+
+def forwarder_down(finding: Finding, machine: Machine) -> Finding:
+    """Return the verdict on a forwarder that does not answer."""
+    host = machine.host
+    text = f"the forwarder of guest {host.guest} does not answer: {host.forwarder_error}"
+    return broken(finding, "forwarder-down", text, f"portchain up --guest {host.guest}")

@@ -1,0 +1,1 @@
+"""The packet filter's rules as data, and a packet's way through them. Pure."""

@@ -1,1 +1,0 @@
-"""Machines of several sizes, and what is drawn of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -37,9 +38,10 @@ def as_guest_root(*command: str, text: str = "") -> str:
     """Run a command as root of the guest, in its namespaces and control groups."""
 
     def join() -> None:
-        for group in guests.groups(NAME):
-            (group / "cgroup.procs").write_text("0")
+        for group in groups:
+            Path(group, "cgroup.procs").write_text("0")
 
+    groups = json.loads((service_manager.RUN / NAME / "state.json").read_text())["cgroups"]
     pid = str(guests.status(NAME).pid)
     inside = ["nsenter", "--target", pid, "--all", "--", *command]
     done = subprocess.run(inside, input=text, capture_output=True, text=True, timeout=60, check=False, preexec_fn=join)

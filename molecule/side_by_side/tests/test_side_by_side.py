@@ -45,7 +45,7 @@ def test_a_request_reaches_the_guest_it_was_meant_for_and_no_other(engine: Any, 
 
 
 def test_their_users_are_different_users_of_the_host(host: Host, guest_name: str) -> None:
-    assert host.check_output("cat /proc/1/uid_map").split() == ["0", str(UID_BASES[guest_name]), "1000000"]
+    assert host.check_output("cat /proc/1/uid_map").split() == ["0", str(UID_BASES[guest_name]), "999999"]
 
 
 def test_neither_sees_the_processes_of_the_other(host: Host) -> None:

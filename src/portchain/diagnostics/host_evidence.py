@@ -16,7 +16,7 @@ from ..linux import service_manager
 from ..linux.evidence_archive import Probe, ProbeError, end_of, run
 
 _SECONDS = 5.0
-_DAEMONS = ("guest", "forwarder")
+_DAEMONS = ("guest", "forwarder", "relay")
 _PACKAGES = ("dnsmasq-base", "iproute2", "mmdebstrap", "passt", "python3", "runit", "systemd", "tini", "util-linux")
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "network/sockets.txt": ("Listening sockets, and who holds them", ("ss", "--numeric", "-ltup")),

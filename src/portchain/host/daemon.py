@@ -15,7 +15,7 @@ from .docker_api.docker_socket import EngineService
 from .forwarder import saved_forwards
 from .forwarder.api import ControlApi
 from .forwarder.control import ControlAnswer, ControlServer
-from .forwarder.guest_link import GuestLink
+from .forwarder.relay_link import RelayLink
 from .forwarder.service_sockets import ServiceSockets
 from .forwarder.table import ForwardTable
 
@@ -30,7 +30,7 @@ class StartError(Exception):
 
 
 class ForwarderDaemon:
-    """The table of forwards, the channel to the guest, the control interface and docker.sock of one guest.
+    """The table of forwards, the connection to the relay, the control interface and docker.sock of one guest.
 
     Everything runs in the event loop's thread, except `respond`.
     """
@@ -38,7 +38,7 @@ class ForwarderDaemon:
     def __init__(self, options: DaemonOptions) -> None:
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._link = GuestLink(options.run_dir / host_services.FOLDER / "forwarder.sock", options.guest_uid)
+        self._link = RelayLink(host_services.relay_socket(options.run_dir))
         self._table = self._link.table = ForwardTable(options.owner, self._link.changed)
         self._sockets = ServiceSockets(options.sockets_file, options.run_dir, self._table)
         self._sockets.follow()

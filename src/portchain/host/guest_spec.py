@@ -86,8 +86,8 @@ class GuestSpec:
 
     @property
     def uids(self) -> range:
-        """The ids on the host of the guest's users and groups."""
-        return range(self.uid_base, self.uid_base + self.uid_count)
+        """The ids on the host of the guest's users and groups: all but the last, which is the relay's user."""
+        return range(self.uid_base, self.uid_base + self.uid_count - 1)
 
     @property
     def network(self) -> ipaddress.IPv4Network:

@@ -20,3 +20,13 @@ def make(run_dir: Path, guest_uid: int) -> Path:
     os.chown(folder, -1, guest_uid)
     folder.chmod(0o750)
     return folder
+
+
+def lending_socket(run_dir: Path) -> Path:
+    """Return the path of the socket at which a guest lends sockets to its relay."""
+    return run_dir / FOLDER / "forwarder.sock"
+
+
+def relay_socket(run_dir: Path) -> Path:
+    """Return the path of the socket at which a forwarder hands listening sockets to its guest's relay."""
+    return run_dir / "relay.sock"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from select import EPOLLHUP, EPOLLIN
+from typing import Protocol
 
 from ..ports.forward import Endpoint
 from ..protocol.handoff import Counters, Listen
-from .dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial
+from .dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial, Dialling, DialOwner
 from .loop import Loop
 from .proxy_protocol import encode_header
 from .relay import Relay
@@ -16,31 +17,63 @@ from .socket_address import socket_address
 from .tally import Tally
 
 
+class Dialler(Protocol):
+    """Where targets are dialled."""
+
+    def dial(self, client: socket.socket, target: Endpoint, owner: DialOwner) -> Dialling:
+        """Return a dial of ``target`` for ``client``, which has not begun."""
+
+    def ready(self, target: Endpoint) -> bool:
+        """Return whether ``target`` can be dialled now; clients wait until then."""
+
+
+class OwnNetwork:
+    """Dials in the caller's own network."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def dial(self, client: socket.socket, target: Endpoint, owner: DialOwner) -> Dialling:
+        """Return a dial of ``target`` for ``client``, which has not begun."""
+        return Dial(self._loop, client, [socket_address(target)], owner)
+
+    def ready(self, target: Endpoint) -> bool:
+        """Return True: there is always a network."""
+        return True
+
+
 class _StreamForward:
     """A listener, its target, and the connections that came through it."""
 
-    def __init__(self, loop: Loop, message: Listen, listener: socket.socket, no_room: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, message: Listen, listener: socket.socket, dialler: Dialler, no_room: Callable[[], None]
+    ) -> None:
         self._loop = loop
+        self._dialler = dialler
         self.no_room = no_room
         self.target = Endpoint.parse(message.target)
-        self._address = socket_address(self.target)
         self.proxy_protocol = message.proxy_protocol
         self.listener: socket.socket | None = listener
         self.tally = Tally(message.id)
-        self.open: set[Relay | Dial] = set()
+        self.open: set[Relay | Dialling] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the target can be dialled now."""
+        return self._dialler.ready(self.target)
 
     def dial(self, client: socket.socket) -> None:
         """Dial the target for ``client``."""
         self.tally.connections += 1
-        dial = Dial(self._loop, client, [self._address], self)
+        dial = self._dialler.dial(client, self.target, self)
         self.open.add(dial)
         dial.start()
 
-    def connected(self, dial: Dial, target: socket.socket) -> None:
+    def connected(self, dial: Dialling, target: socket.socket) -> None:
         """Relay between the client and its target, after a PROXY header if there is to be one."""
         try:
-            if self.proxy_protocol:
-                target.send(self._proxy_header(dial.client))  # never partial: the buffer is empty
+            if self.proxy_protocol:  # never partial: the buffer is empty
+                target.send(self._proxy_header(dial.client), socket.MSG_DONTWAIT)
         except OSError as error:
             dial.abort()
             self.failed(dial, error.strerror or str(error))
@@ -53,7 +86,7 @@ class _StreamForward:
             return encode_header(self.proxy_protocol, None, None)
         return encode_header(self.proxy_protocol, client.getpeername()[:2], client.getsockname()[:2])
 
-    def failed(self, dial: Dial, reason: str) -> None:
+    def failed(self, dial: Dialling, reason: str) -> None:
         """Keep the reason for the next report; the client has been reset."""
         self.open.discard(dial)
         self.tally.error = f"guest: connecting to {self.target}: {reason}"
@@ -67,9 +100,10 @@ class _StreamForward:
 class Acceptor:
     """The forwards being served, by id; ``on_activity`` is called when there will be something to report."""
 
-    def __init__(self, loop: Loop, on_activity: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, on_activity: Callable[[], None], dialler: Dialler | None = None) -> None:
         self._loop = loop
         self._on_activity = on_activity
+        self._dialler = dialler or OwnNetwork(loop)
         self._forwards: dict[str, _StreamForward] = {}
         self._paused = False
 
@@ -80,7 +114,7 @@ class Acceptor:
         """
         listener = socket.socket(fileno=descriptor)
         try:
-            new = _StreamForward(self._loop, message, listener, self._pause)
+            new = _StreamForward(self._loop, message, listener, self._dialler, self.pause)
         except ValueError:
             listener.close()
             raise
@@ -105,6 +139,11 @@ class Acceptor:
         """Close all listeners; connections stay open."""
         for forward in self._forwards.values():
             self._close_listener(forward)
+
+    def abort_connections(self) -> None:
+        """End all connections with a reset; listeners stay."""
+        for forward in self._forwards.values():
+            forward.abort()
 
     def counters(self) -> list[Counters]:
         """Return the counters that changed since the last call; drop forwards without listener and connections."""
@@ -133,27 +172,32 @@ class Acceptor:
         if mask & EPOLLHUP:  # the host shut it down
             self._close_listener(forward)
             return
+        if not forward.ready:
+            self.pause()
+            return
         try:
             client, _ = forward.listener.accept()
             client.setblocking(False)
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
-                self._pause()
+                self.pause()
             return
         self._on_activity()
         forward.dial(client)
 
-    def _pause(self) -> None:
-        """Stop accepting for a moment, for want of descriptors or memory; clients wait in the backlog."""
+    def pause(self) -> None:
+        """Stop accepting for a moment, for want of sockets, descriptors or memory; clients wait in the backlog."""
         if self._paused:
             return
         self._paused = True
         for forward in self._forwards.values():
             if forward.listener:
                 self._loop.forget(forward.listener.fileno())
-        self._loop.later(PAUSE_SECONDS, self._resume)
+        self._loop.later(PAUSE_SECONDS, self.resume)
 
-    def _resume(self) -> None:
-        self._paused = False
-        for forward in self._forwards.values():
-            self._watch(forward)
+    def resume(self) -> None:
+        """Accept again, if that was paused."""
+        if self._paused:
+            self._paused = False
+            for forward in self._forwards.values():
+                self._watch(forward)

@@ -1,4 +1,4 @@
-"""Read and delete the kernel's connection tracking entry of a socket's flow, by ctnetlink in the caller's namespace."""
+"""Read and delete the kernel's connection tracking entry of a UDP flow, by ctnetlink in the caller's namespace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+
+from ..ports.forward import Endpoint
 
 _NETLINK_NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102  # of subsystem 1, ctnetlink
@@ -24,26 +26,27 @@ _MAX_ANSWER = 8192  # bytes
 
 
 class Conntrack:
-    """The tracked flows of connected UDP sockets. Needs CAP_NET_ADMIN; methods raise OSError."""
+    """The tracked flows of UDP, by the ends of their first datagram. Needs CAP_NET_ADMIN; methods raise OSError."""
 
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
 
-    def translated(self, sock: socket.socket) -> bool | None:
+    def translated(self, source: Endpoint, target: Endpoint) -> bool | None:
         """Return whether a flow's destination is translated; None if there is no entry."""
-        answer = self._ask(_GET, 0, sock)
+        answer = self._ask(_GET, 0, source, target)
         if answer is None:
             return None
         status = next((data for kind, data in _attributes(answer[_FAMILY.size :]) if kind == _STATUS), bytes(4))
         return bool(int.from_bytes(status, "big") & _DST_NAT)
 
-    def forget(self, sock: socket.socket) -> None:
+    def forget(self, source: Endpoint, target: Endpoint) -> None:
         """Delete a flow's entry, if there is one, so that its next datagram meets the nat rules again."""
-        self._ask(_DELETE, _ACK, sock)
+        self._ask(_DELETE, _ACK, source, target)
 
-    def _ask(self, kind: int, flags: int, sock: socket.socket) -> bytes | None:
+    def _ask(self, kind: int, flags: int, source: Endpoint, target: Endpoint) -> bytes | None:
         """Return the kernel's answer, which is there as soon as `send` returns; None if there is no such entry."""
-        body = _FAMILY.pack(sock.family, 0) + _tuple(sock)
+        family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+        body = _FAMILY.pack(family, 0) + _tuple(family, source, target)
         self._netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 0, 0) + body)
         data = self._netlink.recv(_MAX_ANSWER, socket.MSG_DONTWAIT)
         answer = data[_HEADER.size :]
@@ -55,20 +58,19 @@ class Conntrack:
         raise OSError(number, f"the kernel's connection tracking does not answer: {os.strerror(number)}")
 
 
-def _tuple(sock: socket.socket) -> bytes:
+def _tuple(family: socket.AddressFamily, source: Endpoint, target: Endpoint) -> bytes:
     """Encode the addresses and ports of the flow's first datagram as an attribute."""
-    (source, source_port, *_), (target, target_port, *_) = sock.getsockname(), sock.getpeername()
-    base_kind = 1 if sock.family == socket.AF_INET else 3
+    base_kind = 1 if family == socket.AF_INET else 3
     addresses = b"".join(
-        _attribute(base_kind + index, socket.inet_pton(sock.family, address))
-        for index, address in enumerate((source, target))
+        _attribute(base_kind + index, socket.inet_pton(family, end.address))
+        for index, end in enumerate((source, target))
     )
     ports = b"".join(
         _attribute(kind, value)
         for kind, value in (
             (1, bytes([socket.IPPROTO_UDP])),
-            (2, struct.pack("!H", source_port)),
-            (3, struct.pack("!H", target_port)),
+            (2, struct.pack("!H", source.port)),
+            (3, struct.pack("!H", target.port)),
         )
     )
     inner = _attribute(_ADDRESSES | _NESTED, addresses) + _attribute(_PORTS | _NESTED, ports)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 MAX_CLIENTS = 1024  # of one forward
 IDLE_SECONDS = 90.0
+DATAGRAM_BUFFER = 1024 * 1024  # bytes each way of a udp socket; the kernel caps it at net.core.{r,w}mem_max
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from select import EPOLLOUT
 from typing import Protocol
 
@@ -18,21 +18,44 @@ PAUSE_SECONDS = 0.1
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+class Dialling(Protocol):
+    """A client whose target is being dialled."""
+
+    client: socket.socket
+
+    def start(self) -> None:
+        """Begin dialling; the outcome may come before this returns."""
+
+    def abort(self) -> None:
+        """Give up and reset the client."""
+
+
 class DialOwner(Protocol):
     """Receives the outcome of a dial."""
 
-    def connected(self, dial: Dial, target: socket.socket) -> None:
+    def connected(self, dial: Dialling, target: socket.socket) -> None:
         """Take over the client of ``dial`` and its connection to ``target``."""
 
-    def failed(self, dial: Dial, reason: str) -> None:
+    def failed(self, dial: Dialling, reason: str) -> None:
         """Note that no address could be dialled, the last one for ``reason``; the client has been reset."""
 
     def no_room(self) -> None:
         """Note that there are no descriptors or memory for a target at present; the dial goes on."""
 
 
+def open_socket(family: int) -> socket.socket:
+    """Return a stream socket of the caller's own network; raise OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if family != socket.AF_UNIX:
+        keep_alive(sock)
+    return sock
+
+
 class Dial:
-    """Dials ``addresses`` in turn for ``client`` and tells ``owner`` the outcome."""
+    """Dials ``addresses`` in turn for ``client`` and tells ``owner`` the outcome.
+
+    ``open_target`` returns a socket of the family it is given, or raises OSError.
+    """
 
     def __init__(
         self,
@@ -40,11 +63,13 @@ class Dial:
         client: socket.socket,
         addresses: Sequence[tuple[socket.AddressFamily, Address]],
         owner: DialOwner,
+        open_target: Callable[[int], socket.socket] = open_socket,
     ) -> None:
         self.client = client
         self._loop = loop
         self._addresses = list(addresses)
         self._owner = owner
+        self._open_target = open_target
         self._target: socket.socket | None = None
         self._done = False
 
@@ -81,10 +106,8 @@ class Dial:
             self._refused(os.strerror(code))
 
     def _open(self) -> socket.socket:
-        target = socket.socket(self._addresses[0][0], socket.SOCK_STREAM)
+        target = self._open_target(self._addresses[0][0])
         target.setblocking(False)
-        if target.family != socket.AF_UNIX:
-            keep_alive(target)
         return target
 
     def _ready(self, target: socket.socket) -> None:

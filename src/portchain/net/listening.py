@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from ..ports.forward import Endpoint
-from . import socket_filter
+from .datagram_clients import DATAGRAM_BUFFER
 from .listening_sockets import find_holders
 from .socket_address import Address, keep_alive, socket_address
 
 BACKLOG = 4096  # clients that wait for the guest; the kernel caps it at net.core.somaxconn
-DATAGRAM_BUFFER = 1024 * 1024  # bytes each way of a udp socket; the kernel caps it at net.core.{r,w}mem_max
 IP_PKTINFO = 8
 
 
@@ -45,48 +44,34 @@ class BindError(Exception):
         return self._for_guest or str(self)
 
 
-def open_listener(endpoint: Endpoint, owner: int) -> socket.socket:
-    """Bind and, unless it is udp, listen; a unix socket belongs to uid ``owner`` alone. Raise BindError."""
+def open_listener(endpoint: Endpoint, owner: int, *, released: bool = False) -> socket.socket:
+    """Bind and, unless it is udp, listen; a unix socket belongs to uid ``owner`` alone. Raise BindError.
+
+    With ``released``, another process may still have a copy of a udp socket that `close_listener` was called for.
+    """
     if endpoint.protocol == "unix":
         return open_unix_listener(Path(endpoint.address), owner)
     try:
-        return _open_inet(endpoint)
+        return _open_inet(endpoint, released)
     except OSError as error:
         text = partial(bind_message, endpoint, error)
         raise BindError(text, error.errno or 0, refusal(endpoint, error)) from error
 
 
 def close_listener(sock: socket.socket) -> None:
-    """Shut down a listening socket, and so the guest's copy of it; close it; remove a unix socket's path."""
+    """Shut down a listening socket, and so the relay's copy of it; close it; remove a unix socket's path.
+
+    A udp socket cannot be shut down: others may bind its endpoint as ``released`` until the relay has closed its copy.
+    """
     path = sock.getsockname() if sock.family == socket.AF_UNIX else None
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        if sock.type == socket.SOCK_DGRAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.shutdown(socket.SHUT_RDWR)
     sock.close()
     if path:
         Path(path).unlink(missing_ok=True)
-
-
-class StreamListener:
-    """A listening socket that is itself handed to the guest."""
-
-    dropped = 0
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def descriptor(self) -> int:
-        """Return the descriptor to hand to the guest."""
-        return self._sock.fileno()
-
-    def handed_over(self) -> None:
-        """Do nothing: this process keeps the socket, too."""
-
-    def guest_lost(self) -> None:
-        """Do nothing: clients wait in the backlog."""
-
-    def close(self) -> None:
-        """Stop listening."""
-        close_listener(self._sock)
 
 
 def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -107,23 +92,28 @@ def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.
     return sock
 
 
-def _open_inet(endpoint: Endpoint) -> socket.socket:
-    bind = _bind_datagrams if endpoint.protocol == "udp" else _listen
+def _open_inet(endpoint: Endpoint, released: bool) -> socket.socket:
+    bind = partial(_bind_datagrams, released=released) if endpoint.protocol == "udp" else _listen
+    kind = socket.SOCK_DGRAM if endpoint.protocol == "udp" else socket.SOCK_STREAM
     if endpoint.address:
         family, address = socket_address(endpoint)
-        return _bind(bind, family, address, ipv6_only=True)
+        return _bind(bind, kind, family, address, ipv6_only=True)
     try:
-        return _bind(bind, socket.AF_INET6, ("::", endpoint.port), ipv6_only=False)
+        return _bind(bind, kind, socket.AF_INET6, ("::", endpoint.port), ipv6_only=False)
     except OSError as error:
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return _bind(bind, socket.AF_INET, ("0.0.0.0", endpoint.port), ipv6_only=False)
+        return _bind(bind, kind, socket.AF_INET, ("0.0.0.0", endpoint.port), ipv6_only=False)
 
 
 def _bind(
-    bind: Callable[[socket.socket, Address], None], family: int, address: Address, ipv6_only: bool
+    bind: Callable[[socket.socket, Address], None],
+    kind: socket.SocketKind,
+    family: int,
+    address: Address,
+    ipv6_only: bool,
 ) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM if bind is _bind_datagrams else socket.SOCK_STREAM)
+    sock = socket.socket(family, kind)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
@@ -138,13 +128,10 @@ def _listen(sock: socket.socket, address: Address) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keep_alive(sock)
     sock.bind(address)
-    # The socket and those it accepts stay in the host's network when they are handed to the guest, which must not be
-    # able to connect one to anything else there.
-    socket_filter.attach(sock, socket_filter.block_connect(), locked=True)
     sock.listen(BACKLOG)
 
 
-def _bind_datagrams(sock: socket.socket, address: Address) -> None:
+def _bind_datagrams(sock: socket.socket, address: Address, *, released: bool) -> None:
     """Bind a udp socket; each datagram comes with the local address it was sent to."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -153,7 +140,9 @@ def _bind_datagrams(sock: socket.socket, address: Address) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, DATAGRAM_BUFFER)
     sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, released)
     sock.bind(address)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 def bind_message(endpoint: Endpoint, error: OSError, claim: str = "") -> str:

@@ -20,6 +20,8 @@ PIPE_SIZE = 1024 * 1024
 MAX_PIPES = 32  # the kernel lets an unprivileged user have 64 MiB in pipes
 MIN_SPLICE = 16 * 1024  # a smaller read ends splicing
 
+# Whoever else has a socket may change whether it blocks, so that each call says that it must not.
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 _LINGER_NONE = struct.pack("ii", 1, 0)
 _buffer = bytearray(BUFFER_SIZE)
@@ -121,7 +123,7 @@ class _End:
 
     def _copy(self) -> None:
         try:
-            size = self.sock.recv_into(_buffer)
+            size = self.sock.recv_into(_buffer, 0, _DONT_WAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -132,7 +134,7 @@ class _End:
             return
         self.meter.bytes += size
         try:
-            sent = self.other.sock.send(_view[:size])
+            sent = self.other.sock.send(_view[:size], _DONT_WAIT)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -168,7 +170,7 @@ class _End:
                 while self.pipe.filled:
                     self.pipe.filled -= os.splice(self.pipe.reader, self.other.fd, self.pipe.filled, flags=_SPLICE)
             elif self.unsent:
-                self.unsent = self.unsent[self.other.sock.send(self.unsent) :]
+                self.unsent = self.unsent[self.other.sock.send(self.unsent, _DONT_WAIT) :]
         except BlockingIOError:
             pass
         except OSError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 from ..ports.forward import Endpoint
 
 Address = tuple[str, int] | str
+_CREDENTIALS = struct.Struct("3i")  # struct ucred
 
 
 def socket_address(endpoint: Endpoint) -> tuple[socket.AddressFamily, Address]:
@@ -15,6 +17,12 @@ def socket_address(endpoint: Endpoint) -> tuple[socket.AddressFamily, Address]:
         return socket.AF_UNIX, endpoint.address
     family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
     return family, (endpoint.address, endpoint.port)
+
+
+def peer_pid(sock: socket.socket) -> int:
+    """Return the pid, as the caller numbers it, of the process that a unix socket is connected to."""
+    pid: int = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
+    return pid
 
 
 def keep_alive(sock: socket.socket) -> None:

@@ -7,11 +7,10 @@ import socket
 import struct
 from typing import NamedTuple
 
-_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44
+_SO_ATTACH_FILTER = 26
 _BYTE, _HALF, _HALF_AFTER_HEADER, _HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
 _AND, _IS, _HAS, _RETURN = 0x54, 0x15, 0x45, 0x06
 _WHOLE_PACKET = 0xFFFFFFFF  # bytes
-_SYN_ACK = 0x12
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 
 
@@ -23,17 +22,6 @@ class _Step(NamedTuple):
     yes: str = ""
     no: str = ""
     label: str = ""
-
-
-def block_connect() -> bytes:
-    """Return a filter that drops SYN+ACK, so that a TCP socket cannot connect. Packets begin at the TCP header."""
-    return _assemble(
-        _Step(_BYTE, 13),
-        _Step(_AND, _SYN_ACK),
-        _Step(_IS, _SYN_ACK, no="take"),
-        _Step(_RETURN, 0),
-        _Step(_RETURN, _WHOLE_PACKET, label="take"),
-    )
 
 
 def match_port(port: int) -> bytes:
@@ -79,9 +67,7 @@ def _assemble(*steps: _Step) -> bytes:
     )
 
 
-def attach(sock: socket.socket, program: bytes, *, locked: bool = False) -> None:
-    """Filter what the socket, and those it accepts, receive; ``locked`` forbids any change. Raise OSError."""
+def attach(sock: socket.socket, program: bytes) -> None:
+    """Filter what the socket receives; raise OSError."""
     code = ctypes.create_string_buffer(program, len(program))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
-    if locked:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)

@@ -23,6 +23,7 @@ from support.waiting import eventually
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[3] / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 DEADLINE = 5.0
+RELAY_UID = 65000
 GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main; main(sys.argv[1])"
 
 
@@ -41,7 +42,7 @@ class RefusedError(Exception):
 
 
 class Host:
-    """The two daemons."""
+    """The two daemons of the host, and the guest's end."""
 
     def __init__(self, directory: Path) -> None:
         self.run = directory / "run"
@@ -49,8 +50,22 @@ class Host:
         sockets = self.state / host_sockets.FILE
         sockets.parent.mkdir(parents=True)
         sockets.write_text(host_sockets.dump([{host_sockets.ANNOTATION: SERVICE_SOCKETS}]))
+        self._relay: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._guest: subprocess.Popen[bytes] | None = None
+
+    @property
+    def relay_command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "portchain.host.relay", "--run-dir", str(self.run)),
+            *("--guest-uid", str(os.getuid()), "--uid", str(RELAY_UID)),
+        ]
+
+    def start_relay(self) -> None:
+        self._relay = subprocess.Popen(self.relay_command, env=ENVIRONMENT)
+
+    def kill_relay(self) -> None:
+        self._end(self._relay, signal.SIGKILL)
 
     @property
     def daemon_command(self) -> list[str]:
@@ -90,7 +105,7 @@ class Host:
         return process.wait(DEADLINE)
 
     def stop(self) -> None:
-        for process in (self._guest, self._daemon):
+        for process in (self._guest, self._daemon, self._relay):
             if process:
                 self._end(process, signal.SIGKILL)
 
@@ -124,15 +139,16 @@ class Host:
 
 @pytest.fixture
 def idle_host(tmp_path: Path) -> Iterator[Host]:
-    """Both daemons to be started by the test."""
+    """The forwarder and the guest's end to be started by the test; the relay runs."""
     host = Host(tmp_path)
+    host.start_relay()
     yield host
     host.stop()
 
 
 @pytest.fixture
 def host(idle_host: Host) -> Host:
-    """Both daemons running."""
+    """All of them running."""
     idle_host.start_daemon()
     idle_host.start_guest()
     return idle_host

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from portchain.protocol.handoff import Hello, encode
+from portchain.protocol.lending import VERSION
+from portchain.protocol.packets import Hello, encode
 from support.waiting import eventually
 
 from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, free_port
@@ -62,7 +63,7 @@ def test_second_forwarder_for_a_guest_is_refused(host: Host) -> None:
     assert host.control("GET", "/status")["guest"] == "test"
 
 
-HELLO = encode(Hello())
+HELLO = encode(Hello(VERSION))
 
 
 @pytest.mark.parametrize(

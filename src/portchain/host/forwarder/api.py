@@ -17,8 +17,8 @@ from ...ports.forward import Endpoint, Forward
 from . import dialects, saved_forwards
 from .control import ControlAnswer
 from .forward_changes import read_forwards
-from .guest_link import GuestLink
 from .metrics import exposition
+from .relay_link import RelayLink
 from .table import ForwardTable
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ControlApi:
     Request bodies are bytes; answers are a status with text or plain data.
     """
 
-    def __init__(self, options: ControlOptions, table: ForwardTable, link: GuestLink) -> None:
+    def __init__(self, options: ControlOptions, table: ForwardTable, link: RelayLink) -> None:
         self._guest = options.guest
         self._table = table
         self._link = link
@@ -84,6 +84,7 @@ class ControlApi:
         return HTTPStatus.OK, {
             "guest": self._guest,
             "pid": os.getpid(),
+            "relay_pid": self._link.relay_pid,
             "started": self._started,
             "connected": self._link.guest is not None,
             "channel": asdict(self._link.guest) if self._link.guest else None,

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ...net.listening import BindError, StreamListener, bind_message, close_listener, open_listener
-from ...ports.conflicts import Listeners
+from ...net.listening import BindError, bind_message, close_listener, open_listener
+from ...ports.conflicts import Listeners, clash
 from ...ports.forward import Endpoint, Forward
-from ...protocol.handoff import Close, Counters, Failed, Listen, Listening, Message
+from ...protocol.handoff import Close, Closed, Counters, Failed, Listen, Listening
+from ...protocol.packets import Message
 from .forward_changes import plan_changes
-from .udp_listener import UdpListener
 
 
 @dataclass(eq=False)
@@ -28,7 +28,8 @@ class ForwardEntry:
     forward: Forward
     origin: str
     owner: str
-    listener: StreamListener | UdpListener | None = None
+    listener: socket.socket | None = None
+    handed_over: bool = False
     guest_state: str = ""
     error: str = ""
     bind_errno: int = 0
@@ -36,11 +37,11 @@ class ForwardEntry:
     active: int = 0
     received: int = 0
     sent: int = 0
-    guest_dropped: int = 0
+    dropped: int = 0
 
     @property
     def name(self) -> str:
-        """The forward's name between host and guest."""
+        """The forward's name between forwarder and relay."""
         return str(self.forward.listen)
 
     @property
@@ -71,7 +72,7 @@ class ForwardEntry:
             "active": self.active,
             "received": self.received,
             "sent": self.sent,
-            "dropped": self.guest_dropped + (self.listener.dropped if self.listener else 0),
+            "dropped": self.dropped,
             "error": self.error,
         }
 
@@ -79,7 +80,7 @@ class ForwardEntry:
 class ForwardTable:
     """The forwards of one guest by origin, and their listeners.
 
-    ``on_change`` is called with the name of each forward whose change the guest must learn. Two origins may want the
+    ``on_change`` is called with the name of each forward whose change the relay must learn. Two origins may want the
     same endpoint: one has it, and the other's entry is ``failed`` until the endpoint is free.
     """
 
@@ -91,6 +92,7 @@ class ForwardTable:
         self._listeners = Listeners()
         self._unbound: dict[ForwardEntry, None] = {}
         self._reserved: dict[Endpoint, socket.socket] = {}
+        self._closing: dict[str, Endpoint] = {}
 
     def __iter__(self) -> Iterator[ForwardEntry]:
         for entries in self._origins.values():
@@ -197,7 +199,8 @@ class ForwardTable:
     def _retarget(self, previous: ForwardEntry, forward: Forward, owner: str) -> ForwardEntry:
         """Return an entry for ``forward`` that has taken over the listener of ``previous``."""
         listener, previous.listener = previous.listener, None
-        entry = self._bound[previous.name] = ForwardEntry(forward, previous.origin, owner, listener)
+        entry = ForwardEntry(forward, previous.origin, owner, listener, previous.handed_over)
+        self._bound[previous.name] = entry
         return entry
 
     def keep(self, wanted: Iterable[Forward], origin: str, owner: str = "") -> None:
@@ -226,21 +229,19 @@ class ForwardTable:
         if entries:
             self.retry()
 
-    def message_for(self, name: str) -> tuple[Message, int | None]:
-        """Return the message that describes a forward's present state to the guest, and the descriptor to send."""
+    def message_for(self, name: str) -> tuple[Message, list[int]]:
+        """Return the message that describes a forward's present state to the relay, and the descriptor to send."""
         entry = self._bound.get(name)
         if entry and entry.listener:
-            return Listen(name, str(entry.forward.target), entry.forward.proxy_protocol), entry.listener.descriptor()
-        return Close(name), None
-
-    def message_sent(self, name: str) -> None:
-        """Close our copy of the descriptor now that the guest was sent the message of `message_for`."""
-        entry = self._bound.get(name)
-        if entry and entry.listener:
-            entry.listener.handed_over()
+            message = Listen(name, str(entry.forward.target), entry.forward.proxy_protocol)
+            entry.handed_over = True
+            return message, [entry.listener.fileno()]
+        return Close(name), []
 
     def receive(self, message: Message) -> None:
-        """Record the state and counters that the guest reports; ignore reports of unknown forwards."""
+        """Record the state and counters that the relay reports; ignore reports of unknown forwards."""
+        if isinstance(message, Closed):
+            self._closing.pop(message.id, None)
         if not isinstance(message, Listening | Failed | Counters):
             return
         entry = self._bound.get(message.id)
@@ -251,19 +252,24 @@ class ForwardTable:
             entry.active = message.active
             entry.received += message.received
             entry.sent += message.sent
-            entry.guest_dropped += message.dropped
+            entry.dropped += message.dropped
             entry.error = message.error or entry.error
         else:
             entry.guest_state = "failed" if isinstance(message, Failed) else "listening"
             entry.error = message.error if isinstance(message, Failed) else ""
 
     def guest_lost(self) -> None:
-        """Reset what the guest reported, because it is gone. Listeners stay, and their clients wait in the backlog."""
+        """Note that the guest is gone. Listeners stay, and their clients wait."""
         for entry in self._bound.values():
             entry.guest_state = ""
+
+    def relay_lost(self) -> None:
+        """Note that the relay is gone, and its sockets and connections with it."""
+        self._closing.clear()
+        for entry in self._bound.values():
+            entry.handed_over = False
+            entry.guest_state = ""
             entry.active = 0
-            if entry.listener:
-                entry.listener.guest_lost()
 
     def close(self) -> None:
         """Close every listener."""
@@ -273,22 +279,25 @@ class ForwardTable:
     def _bind(self, entry: ForwardEntry) -> None:
         """Open the entry's listener; raise BindError."""
         listen = entry.forward.listen
-        sock = self._reserved.pop(listen, None) or self._open(listen)
-        entry.listener = UdpListener(sock) if listen.protocol == "udp" else StreamListener(sock)
+        entry.listener = self._reserved.pop(listen, None) or self._open(listen)
         self._listeners.add(listen)
         self._bound[entry.name] = entry
         self._unbound.pop(entry, None)
+        self._closing.pop(entry.name, None)
 
     def _open(self, listen: Endpoint) -> socket.socket:
         if holder := self._listeners.first_clashing(listen):
             in_use = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             raise BindError(bind_message(listen, in_use, self._bound[str(holder)].claim))
-        return open_listener(listen, self._owner)
+        released = any(clash(listen, endpoint) for endpoint in self._closing.values())
+        return open_listener(listen, self._owner, released=released)
 
     def _unbind(self, entry: ForwardEntry) -> None:
         if entry.listener:
-            entry.listener.close()
-            entry.listener = None
+            if entry.handed_over and entry.forward.listen.protocol == "udp":
+                self._closing[entry.name] = entry.forward.listen
+            close_listener(entry.listener)
+            entry.listener, entry.handed_over = None, False
             entry.guest_state = ""
             self._listeners.remove(entry.forward.listen)
             del self._bound[entry.name]

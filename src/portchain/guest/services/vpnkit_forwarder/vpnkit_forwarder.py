@@ -1,47 +1,50 @@
-"""vpnkit-forwarder: serve the guest's end of every forward, as the host's forwarder asks."""
+"""vpnkit-forwarder: lend sockets of the guest's network to the host's relay, and connect unix sockets for it."""
 
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 from collections import deque
+from functools import partial
 from select import EPOLLIN, EPOLLOUT
 
 from ....linux import daemon_log
-from ....net.accepting import Acceptor
+from ....net.datagram_clients import DATAGRAM_BUFFER
+from ....net.dialling import OUT_OF_RESOURCES
 from ....net.loop import Loop
-from ....protocol.handoff import (
-    FROM_HOST,
-    Close,
-    Failed,
-    HandoffConnection,
-    HandoffError,
-    Hello,
-    Listen,
-    Listening,
-    Message,
+from ....net.socket_address import keep_alive
+from ....protocol.lending import (
+    KINDS,
+    MAX_LENT,
+    VERSION,
+    Lend,
+    Open,
+    Opened,
+    Refused,
+    Unanswered,
+    Want,
+    from_host,
 )
-from .udp_dialer import UdpDialer
+from ....protocol.packets import Hello, Message, PacketConnection, ProtocolError
+from .stale_flows import StaleFlows
 
 CHANNEL = "/run/host-services/forwarder.sock"
 RETRY_SECONDS = 0.2
-REPORT_SECONDS = 1.0
 
 log = logging.getLogger("vpnkit-forwarder")
 
 
 class ChannelEnd:
-    """Keeps a connection to the host's forwarder and serves the forwards that it asks for."""
+    """Keeps a connection to the host's relay and gives it what it asks for."""
 
     def __init__(self, loop: Loop, path: str) -> None:
         self._loop = loop
         self._path = path
-        self._acceptor = Acceptor(loop, self._schedule_report)
-        self._dialer = UdpDialer(loop, self._schedule_report)
-        self._connection: HandoffConnection | None = None
-        self._outgoing: deque[Message] = deque()
-        self._report_due = False
+        self._stale_flows = StaleFlows()
+        self._connection: PacketConnection | None = None
+        self._outgoing: deque[tuple[Message, list[socket.socket]]] = deque()
         self._connect()
 
     def _connect(self) -> None:
@@ -51,9 +54,9 @@ class ChannelEnd:
             sock.close()
             self._loop.later(RETRY_SECONDS, self._connect)
             return
-        self._connection = HandoffConnection(sock, FROM_HOST, max_descriptors=1)
+        self._connection = PacketConnection(sock, from_host())
         self._loop.watch(sock.fileno(), EPOLLIN, self._ready)
-        self._send(Hello())
+        self._send(Hello(VERSION))
 
     def _ready(self, mask: int) -> None:
         connection = self._connection
@@ -63,48 +66,67 @@ class ChannelEnd:
             self._flush()
             return
         try:
-            message, descriptors = connection.receive()
-            self._handle(message, descriptors)
+            message, _ = connection.receive()
+            self._handle(message)
         except BlockingIOError:
             return
         except (EOFError, OSError) as error:
-            self._disconnect(str(error) or "the host's forwarder went away")
-        except HandoffError as error:
+            self._disconnect(str(error) or "the host's relay went away")
+        except ProtocolError as error:
             self._disconnect(str(error))
 
-    def _handle(self, message: Message, descriptors: list[int]) -> None:
-        if isinstance(message, Listen):
-            if not descriptors:
-                raise HandoffError("listen without a descriptor")
-            try:
-                server = self._dialer if message.target.startswith("udp:") else self._acceptor
-                server.listen(message, descriptors[0])
-                self._send(Listening(message.id))
-            except ValueError as error:
-                self._send(Failed(message.id, f"guest: {error}"))
-            return
-        for descriptor in descriptors:
-            socket.close(descriptor)
-        if isinstance(message, Close):
-            self._acceptor.close(message.id)
-            self._dialer.close(message.id)
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Want):
+            self._lend(message.kind, message.count)
+        elif isinstance(message, Open):
+            self._open(message)
+        elif isinstance(message, Unanswered):
+            self._stale_flows.check(message)
         elif isinstance(message, Hello):
-            log.info("connected to the host's forwarder")
+            log.info("connected to the host's relay")
+
+    def _lend(self, kind: str, count: int) -> None:
+        """Make and lend ``count`` sockets, some of them later if there is no room now."""
+        if kind not in KINDS:
+            raise ProtocolError(f"no kind of socket {kind[:20]!r}")
+        sockets: list[socket.socket] = []
+        try:
+            while len(sockets) < min(count, MAX_LENT):
+                sockets.append(make_socket(kind))
+        except OSError as error:
+            log.warning("guest: no more %s sockets: %s", kind, error)
+        if sockets:
+            self._send(Lend(kind), sockets)
+        if missing := count - len(sockets):
+            self._loop.later(RETRY_SECONDS, partial(self._lend_later, self._connection, kind, missing))
+
+    def _lend_later(self, connection: PacketConnection | None, kind: str, count: int) -> None:
+        if self._connection is connection:
+            self._lend(kind, count)
+
+    def _open(self, message: Open) -> None:
+        target = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        target.setblocking(False)
+        code = target.connect_ex(message.target)
+        if code == 0:
+            self._send(Opened(message.id), [target])
+        else:
+            target.close()
+            self._send(Refused(message.id, os.strerror(code)))
 
     def _disconnect(self, reason: str) -> None:
-        """Close all listeners, so that a new forwarder can bind, and connect again later."""
         if self._connection is None:
             return
         log.warning("channel to the host closed: %s", reason)
         self._loop.close(self._connection.sock)
         self._connection = None
-        self._outgoing.clear()
-        self._acceptor.close_listeners()
-        self._dialer.close_all()
+        while self._outgoing:
+            _close_all(self._outgoing.popleft()[1])
         self._loop.later(RETRY_SECONDS, self._connect)
 
-    def _send(self, message: Message) -> None:
-        self._outgoing.append(message)
+    def _send(self, message: Message, sockets: list[socket.socket] | None = None) -> None:
+        """Send a message, and sockets, which are then the host's."""
+        self._outgoing.append((message, sockets or []))
         self._flush()
 
     def _flush(self) -> None:
@@ -114,27 +136,36 @@ class ChannelEnd:
             return
         try:
             while self._outgoing:
-                connection.send(self._outgoing[0])
+                message, sockets = self._outgoing[0]
+                connection.send(message, [sock.fileno() for sock in sockets])
                 self._outgoing.popleft()
+                _close_all(sockets)
         except BlockingIOError:
             self._loop.watch(connection.sock.fileno(), EPOLLOUT, self._ready)
         except OSError as error:
-            self._disconnect(str(error))
+            if error.errno in OUT_OF_RESOURCES:  # too many descriptors on their way
+                self._loop.later(RETRY_SECONDS, self._flush)
+            else:
+                self._disconnect(str(error))
         else:
             self._loop.watch(connection.sock.fileno(), EPOLLIN, self._ready)
 
-    def _schedule_report(self) -> None:
-        if not self._report_due:
-            self._report_due = True
-            self._loop.later(REPORT_SECONDS, self._report)
 
-    def _report(self) -> None:
-        self._report_due = False
-        if self._connection and not self._outgoing:
-            for counters in (*self._acceptor.counters(), *self._dialer.counters()):
-                self._send(counters)
-        if self._acceptor.busy or self._dialer.busy:
-            self._schedule_report()
+def make_socket(kind: str) -> socket.socket:
+    """Return a socket of one of KINDS, ready to be connected; raise OSError."""
+    family, type_, protocol = KINDS[kind]
+    sock = socket.socket(family, type_, protocol)
+    sock.setblocking(False)
+    if protocol == socket.IPPROTO_TCP:
+        keep_alive(sock)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
+    return sock
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
 
 
 def raise_descriptor_limit() -> None:

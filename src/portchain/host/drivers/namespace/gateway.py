@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import EPOLLIN
 
-from ....net.dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial
+from ....net.dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial, Dialling
 from ....net.loop import Loop
 from ....net.relay import Meter, Relay, reset
 from ....net.socket_address import socket_address
@@ -121,11 +121,11 @@ class GatewayAcceptor:
             reset(client)
             client.close()
 
-    def connected(self, dial: Dial, target: socket.socket) -> None:
+    def connected(self, dial: Dialling, target: socket.socket) -> None:
         """Relay between the client and the host's server."""
         Relay(self._loop, dial.client, target, (Meter(), Meter()), lambda _: None)
 
-    def failed(self, dial: Dial, reason: str) -> None:
+    def failed(self, dial: Dialling, reason: str) -> None:
         """Do nothing: no target answered, and the client was reset."""
 
     def no_room(self) -> None:

@@ -124,7 +124,7 @@ class Holder:
         self._unshared.wait("making the user namespace")
         process = Path(f"/proc/{self.pid}")
         for name in ("uid_map", "gid_map"):
-            (process / name).write_text(f"0 {self._spec.uid_base} {self._spec.uid_count}\n")
+            (process / name).write_text(f"0 {self._spec.uid_base} {len(self._spec.uids)}\n")
         with (process / "ns/user").open("rb") as userns:
             self._root.mount(userns.fileno())
         self._console.open_log(self._root.path, self._spec.uid_base)

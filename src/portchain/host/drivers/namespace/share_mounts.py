@@ -154,7 +154,7 @@ class ShareMounts:
 
         Raise ValueError if the owner is one of the guest's ids.
         """
-        base, count = self._spec.uid_base, self._spec.uid_count
+        base, count = self._spec.uid_base, len(self._spec.uids)
         if base <= owner < base + count:
             raise ValueError(f"the shares' owner, id {owner}, is one of the guest's ids; choose another guest_uid_base")
         unchanged = ((base, user), (base + user + 1, count - user - 1))

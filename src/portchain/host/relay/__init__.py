@@ -1,0 +1,1 @@
+"""The relay of one guest: accept the clients of its forwards and relay to lent sockets, with no rights of its own."""

@@ -1,0 +1,174 @@
+"""The relay's end of the handoff: serve the forwards that the guest's forwarder asks for, and report on them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from select import EPOLLIN, EPOLLOUT
+
+from ...net.accepting import Acceptor
+from ...net.loop import Loop
+from ...protocol.handoff import (
+    VERSION,
+    Close,
+    Closed,
+    Failed,
+    GuestConnected,
+    GuestLost,
+    Listen,
+    Listening,
+    from_forwarder,
+)
+from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
+from .lender import Lender
+from .udp_forwards import UdpForwards
+
+REPORT_SECONDS = 1.0
+
+log = logging.getLogger("relay")
+
+
+class ForwarderEnd:
+    """Serves forwards with the sockets of a guest. A newer connection of the forwarder replaces an older one."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, lending: socket.socket) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._lender = Lender(loop, lending, self)
+        self._streams = Acceptor(loop, self._schedule_report, self._lender)
+        self._datagrams = UdpForwards(loop, self._lender, self._schedule_report)
+        self._served: dict[str, None] = {}
+        self._guest: GuestConnected | None = None
+        self._connection: PacketConnection | None = None
+        self._outgoing: deque[Message] = deque()
+        self._report_due = False
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), EPOLLIN, self._accept)
+
+    def guest_connected(self, pid: int) -> None:
+        """Tell the forwarder that the guest is there, and serve all forwards."""
+        self._guest = GuestConnected(pid)
+        self._streams.resume()
+        self._tell_of_guest()
+
+    def guest_lost(self, reason: str) -> None:
+        """Tell the forwarder that the guest is away; clients wait."""
+        self._guest = None
+        self._send(GuestLost(reason))
+
+    def guest_gone(self) -> None:
+        """End all connections into the guest."""
+        self._streams.abort_connections()
+        self._datagrams.forget_clients()
+        self._schedule_report()
+
+    def lent(self) -> None:
+        """Accept clients again, if that was paused for want of sockets."""
+        self._streams.resume()
+
+    def _accept(self, _mask: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        self._disconnect("replaced by a newer connection")
+        sock.setblocking(False)
+        self._connection = PacketConnection(sock, from_forwarder(), max_descriptors=1)
+        self._loop.watch(sock.fileno(), EPOLLIN, self._ready)
+        self._send(Hello(VERSION))
+
+    def _ready(self, mask: int) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if mask & EPOLLOUT:
+            self._flush()
+            return
+        try:
+            self._handle(*connection.receive())
+        except BlockingIOError:
+            return
+        except EOFError:
+            self._disconnect("the forwarder went away")
+        except (OSError, ProtocolError) as error:
+            self._disconnect(str(error))
+
+    def _handle(self, message: Message, descriptors: list[int]) -> None:
+        if isinstance(message, Listen):
+            if not descriptors:
+                raise ProtocolError("listen without a descriptor")
+            self._serve(message, descriptors[0])
+            return
+        close_all(descriptors)
+        if isinstance(message, Close):
+            self._served.pop(message.id, None)
+            self._streams.close(message.id)
+            self._datagrams.close(message.id)
+            self._loop.later(0, lambda: self._send(Closed(message.id)))
+        elif isinstance(message, Hello):
+            log.info("connected to the forwarder")
+            self._tell_of_guest()
+
+    def _serve(self, message: Listen, descriptor: int) -> None:
+        server = self._datagrams if message.target.startswith("udp:") else self._streams
+        try:
+            server.listen(message, descriptor)
+        except ValueError as error:
+            self._send(Failed(message.id, f"host: {error}"))
+            return
+        self._served[message.id] = None
+        if self._guest:
+            self._send(Listening(message.id))
+
+    def _tell_of_guest(self) -> None:
+        if self._guest:
+            self._send(self._guest)
+            for name in self._served:
+                self._send(Listening(name))
+
+    def _disconnect(self, reason: str) -> None:
+        """Close all listeners, so that a new forwarder can bind; connections go on."""
+        if self._connection is None:
+            return
+        log.warning("connection to the forwarder closed: %s", reason)
+        self._loop.close(self._connection.sock)
+        self._connection = None
+        self._outgoing.clear()
+        self._served.clear()
+        self._streams.close_listeners()
+        self._datagrams.close_listeners()
+
+    def _send(self, message: Message) -> None:
+        if self._connection:
+            self._outgoing.append(message)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send queued messages. While the forwarder does not read, nothing is read from it: the queue is bounded."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            while self._outgoing:
+                connection.send(self._outgoing[0])
+                self._outgoing.popleft()
+        except BlockingIOError:
+            self._loop.watch(connection.sock.fileno(), EPOLLOUT, self._ready)
+        except OSError as error:
+            self._disconnect(str(error))
+        else:
+            self._loop.watch(connection.sock.fileno(), EPOLLIN, self._ready)
+
+    def _schedule_report(self) -> None:
+        if not self._report_due:
+            self._report_due = True
+            self._loop.later(REPORT_SECONDS, self._report)
+
+    def _report(self) -> None:
+        self._report_due = False
+        if self._connection and not self._outgoing:
+            for counters in (*self._streams.counters(), *self._datagrams.counters()):
+                self._send(counters)
+        if self._streams.busy or self._datagrams.busy:
+            self._schedule_report()

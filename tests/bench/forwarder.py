@@ -172,11 +172,13 @@ def process(*command: str) -> Iterator[None]:
 
 @contextmanager
 def forwarder(target: int) -> Iterator[int]:
-    """The host's daemon and the guest's end."""
+    """The host's daemons and the guest's end."""
     main = "import sys; from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main; main(sys.argv[1])"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         port, run, uid = free_port(), f"{folder}/run", str(os.getuid())
         daemon = ("portchain.host", "--guest", "bench", "--run-dir", run, "--state-dir", f"{folder}/state")
+        relay = ("portchain.host.relay", "--run-dir", run, "--guest-uid", uid, "--uid", "65000")
+        stack.enter_context(process(sys.executable, "-m", *relay))
         stack.enter_context(process(sys.executable, "-m", *daemon, "--owner", uid, "--guest-uid", uid))
         stack.enter_context(process(sys.executable, "-c", main, f"{run}/host-services/forwarder.sock"))
         ends = {"listen": f"127.0.0.1:{port}", "target": f"127.0.0.1:{target}"}

@@ -63,6 +63,7 @@ class Host:
 
     def start_relay(self) -> None:
         self._relay = subprocess.Popen(self.relay_command, env=ENVIRONMENT)
+        eventually(self.channel.exists, "the relay to be there for the guest")
 
     def kill_relay(self) -> None:
         self._end(self._relay, signal.SIGKILL)

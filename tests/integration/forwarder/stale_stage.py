@@ -1,4 +1,4 @@
-"""A dialer among nat rules that come and go: run in a network namespace of its own by test_stale_flows.py.
+"""A relay's udp forward among nat rules that come and go: run in a network namespace of its own by test_stale_flows.py.
 
 Prints, as JSON, who answered a client that goes on sending from before the rule is there, for each family.
 """
@@ -6,15 +6,19 @@ Prints, as JSON, who answered a client that goes on sending from before the rule
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
-import struct
 import subprocess
 import time
 
-from portchain.guest.services.vpnkit_forwarder.udp_dialer import UdpDialer
+from portchain.guest.services.vpnkit_forwarder.stale_flows import StaleFlows
+from portchain.host.relay.udp_forwards import UdpForwards
+from portchain.net.listening import open_listener
 from portchain.net.loop import Loop
+from portchain.ports.forward import Endpoint
 from portchain.protocol.handoff import Listen
+from support.local_lender import LocalLender
 
 PUBLISHED, FIRST, SECOND, OWN = 7000, 7001, 7002, 7003
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
@@ -35,18 +39,20 @@ def rule(version: int, do: str, dialled: int, port: int) -> None:
 
 
 class Stage:
-    """A client of ``port``, the dialer between, and servers that answer with their own port, or say nothing."""
+    """A client of ``port``, the relay between, and servers that answer with their own port, or say nothing."""
 
     def __init__(self, version: int, port: int) -> None:
         self._version = version
         self._address = LOOPBACK[version]
         self._servers: dict[int, socket.socket] = {}
         self._loop = Loop()
-        self._pair, guests_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pair.setblocking(False)
-        self._dialer = UdpDialer(self._loop, lambda: None)
-        place = f"[{self._address}]" if version == 6 else self._address
-        self._dialer.listen(Listen("udp::1", f"udp:{place}:{port}"), guests_end.detach())
+        self._lender = LocalLender()
+        self._stale_flows = StaleFlows()
+        self._forwards = UdpForwards(self._loop, self._lender, lambda: None)  # type: ignore[arg-type]
+        listener = open_listener(Endpoint("udp", self._address, 0), os.getuid())
+        self._client = bound(self._address, 0)
+        self._client.connect(listener.getsockname())
+        self._forwards.listen(Listen("udp::1", str(Endpoint("udp", self._address, port))), listener.detach())
         self.peers: set[int] = set()
 
     def serve(self, *ports: int) -> None:
@@ -63,7 +69,7 @@ class Stage:
         """Who answered last while the client sent on."""
         until, answer = time.monotonic() + seconds, ""
         while time.monotonic() < until:
-            self._pair.send(struct.pack("=I", 1) + b"hello")
+            self._client.send(b"hello")
             self._loop.run_once(PAUSE)
             for port, server in self._servers.items():
                 while select.select([server], [], [], 0)[0]:
@@ -72,8 +78,10 @@ class Stage:
                     if port in (FIRST, SECOND):
                         server.sendto(str(port).encode(), peer)
             self._loop.run_once(PAUSE)
-            while select.select([self._pair], [], [], 0)[0]:
-                answer = self._pair.recv(100)[4:].decode()
+            while self._lender.unanswered:
+                self._stale_flows.check(self._lender.unanswered.pop())
+            while select.select([self._client], [], [], 0)[0]:
+                answer = self._client.recv(100).decode()
         return answer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import resource
@@ -16,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from portchain.net.listening import open_listener
-from portchain.ports.forward import Endpoint
 from support.waiting import eventually
 
 from .conftest import Host, Server, ask, connect, echo, free_port
@@ -211,33 +208,3 @@ def test_clients_wait_while_the_guest_has_no_descriptors_left(host: Host, server
     for client in clients:
         assert client.recv(4, socket.MSG_WAITALL) == b"ping"
         client.close()
-
-
-def disconnect_and_connect(sock: socket.socket, port: int) -> None:
-    """Have a socket that was used otherwise connect, as the kernel allows."""
-    sock.settimeout(0.3)
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.connect(sock.fileno(), bytes(16), 16) == 0  # AF_UNSPEC
-    sock.connect(("127.0.0.1", port))
-
-
-def test_a_listener_and_its_connections_cannot_be_used_to_connect(server: Make) -> None:
-    """A guest that is taken over holds sockets of the host's network: they must only accept."""
-    host_only = server(echo)
-    listener = open_listener(Endpoint("tcp", "127.0.0.1", free_port()), os.getuid())
-    with listener, connect(listener.getsockname()[1]):
-        accepted, _ = listener.accept()
-        with accepted:
-            for sock in (accepted, listener):
-                with pytest.raises(PermissionError):
-                    sock.setsockopt(socket.SOL_SOCKET, 27, 0)  # SO_DETACH_FILTER
-                with pytest.raises(TimeoutError):
-                    disconnect_and_connect(sock, host_only.port)
-
-
-def test_a_socket_without_the_filter_could_connect(server: Make) -> None:
-    host_only = server(echo)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        disconnect_and_connect(listener, host_only.port)
-        listener.sendall(b"ping")
-        assert listener.recv(4) == b"ping"

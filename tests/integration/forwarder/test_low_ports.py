@@ -53,6 +53,7 @@ class Apart(Host):
 @pytest.fixture
 def apart(tmp_path: Path) -> Iterator[Apart]:
     host = Apart(tmp_path)
+    host.start_relay()
     yield host
     host.stop()
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 STAGE = Path(__file__).with_name("stale_stage.py")
-SOURCE = Path(__file__).parents[3] / "src"
+TESTS = Path(__file__).parents[2]
+SOURCE = TESTS.parent / "src"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made by root")
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are made b
 def seen() -> dict[str, Any]:
     """Who answered."""
     command = ["unshare", "--net", sys.executable, str(STAGE)]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{TESTS}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

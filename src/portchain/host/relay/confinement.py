@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 from ...linux import seccomp
 
@@ -33,7 +34,7 @@ def _enter_empty_root() -> None:
     """Change to a root folder that is empty and has been removed, so that nothing can be made in it."""
     folder = tempfile.mkdtemp(prefix="portchain-relay-")
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    os.rmdir(folder)
+    Path(folder).rmdir()
     os.fchdir(handle)
     os.chroot(".")
     os.close(handle)

@@ -12,7 +12,7 @@ from portchain.host.forwarder.table import ForwardTable
 from portchain.net.listening import BindError
 from portchain.net.listening_sockets import list_sockets
 from portchain.ports.forward import Endpoint, Forward
-from portchain.protocol.handoff import Close, Listen
+from portchain.protocol.handoff import Close, Closed, Listen
 
 TARGET = "127.0.0.1:1"
 
@@ -135,6 +135,22 @@ def test_many_origins_beside_many_forwards_come_and_go(table: ForwardTable) -> N
     for port in ports[:500]:
         table.replace([], f"container:{port}", nothing)
     assert len(table.bound_names()) == 1000
+
+
+def test_a_udp_endpoint_can_be_had_again_while_the_relay_still_holds_it(table: ForwardTable) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    forward = Forward.parse(f"udp:127.0.0.1:{port}", TARGET, "udp")
+    table.replace([forward], "declared", nothing)
+    with socket.socket(fileno=os.dup(table.message_for(str(forward.listen))[1][0])):
+        wide = Forward.parse(f":{port}", TARGET, "udp")
+        table.replace([wide], "declared", nothing)
+        assert states(table) == {"declared": "waiting"}
+        table.replace([], "declared", nothing)
+        table.receive(Closed(str(forward.listen)))
+        with pytest.raises(BindError, match="address already in use"):
+            table.replace([wide], "declared", nothing)
 
 
 def bound_inodes(port: int) -> list[int]:

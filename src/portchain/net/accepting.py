@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from select import EPOLLHUP, EPOLLIN
 from typing import Protocol
 
@@ -12,7 +14,7 @@ from ..protocol.handoff import Counters, Listen
 from .dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial, Dialling, DialOwner
 from .loop import Loop
 from .proxy_protocol import encode_header
-from .relay import Relay
+from .relay import Relay, RelayState, reset
 from .socket_address import socket_address
 from .tally import Tally
 
@@ -81,6 +83,22 @@ class _StreamForward:
         self.open.discard(dial)
         self.open.add(Relay(self._loop, dial.client, target, self.tally.meters, self.open.discard))
 
+    def suspend(self) -> Iterator[RelayState]:
+        """Stop relaying; yield the connections for another process, and reset what cannot be handed on."""
+        for connection in self.open:
+            if isinstance(connection, Relay):
+                with contextlib.suppress(OSError):
+                    yield connection.suspend()
+            else:
+                connection.abort()
+
+    def resume(self, state: RelayState) -> None:
+        """Relay on what another process has suspended; raise OSError."""
+        client, target = (socket.socket(fileno=descriptor) for descriptor in state.descriptors[:2])
+        relay = Relay(self._loop, client, target, self.tally.meters, self.open.discard)
+        self.open.add(relay)
+        relay.resume(state)
+
     def _proxy_header(self, client: socket.socket) -> bytes:
         if client.family == socket.AF_UNIX:
             return encode_header(self.proxy_protocol, None, None)
@@ -145,6 +163,23 @@ class Acceptor:
         for forward in self._forwards.values():
             forward.abort()
 
+    def suspend(self) -> Iterator[tuple[str, RelayState]]:
+        """Stop relaying; yield the connections for another process, each with the id of its forward."""
+        for name, forward in self._forwards.items():
+            for state in forward.suspend():
+                yield name, state
+
+    def resume(self, name: str, state: RelayState) -> None:
+        """Relay on what another process has suspended, or reset it if its forward is gone; raise OSError."""
+        if forward := self._forwards.get(name):
+            forward.resume(state)
+            return
+        for descriptor in state.descriptors[:2]:
+            with socket.socket(fileno=descriptor) as sock:
+                reset(sock)
+        for descriptor in state.descriptors[2:]:
+            os.close(descriptor)
+
     def counters(self) -> list[Counters]:
         """Return the counters that changed since the last call; drop forwards without listener and connections."""
         reports = (forward.tally.report(len(forward.open)) for forward in self._forwards.values())
@@ -193,9 +228,9 @@ class Acceptor:
         for forward in self._forwards.values():
             if forward.listener:
                 self._loop.forget(forward.listener.fileno())
-        self._loop.later(PAUSE_SECONDS, self.resume)
+        self._loop.later(PAUSE_SECONDS, self.unpause)
 
-    def resume(self) -> None:
+    def unpause(self) -> None:
         """Accept again, if that was paused."""
         if self._paused:
             self._paused = False

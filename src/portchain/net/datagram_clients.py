@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 MAX_CLIENTS = 1024  # of one forward
@@ -33,6 +33,9 @@ class RecentlyUsed(Generic[Key, Value]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._values.values())
 
     def use(self, key: Key, now: float) -> Value | None:
         """Return the value and note that it was used; None if there is none."""

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from typing import NamedTuple
 
 from .loop import Loop
 
@@ -43,12 +44,25 @@ class Meter:
         self.bytes = 0
 
 
+class RelayState(NamedTuple):
+    """A relay that was stopped, for another process to go on with.
+
+    ``descriptors`` are client, target, and both ends of a pipe for each direction that holds bytes: first those from
+    the client, ``held[0]`` of them, then those from the target, ``held[1]``. ``ended`` says which side sends no more:
+    1 for the client, 2 for the target, 3 for both.
+    """
+
+    descriptors: list[int]
+    held: tuple[int, int]
+    ended: int
+
+
 class _Pipe:
     __slots__ = ("filled", "reader", "writer")
 
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.filled = 0
+    def __init__(self, ends: tuple[int, int] | None = None, filled: int = 0) -> None:
+        self.reader, self.writer = ends or os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.filled = filled
         try:
             fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
@@ -77,6 +91,12 @@ class _PipePool:
             pipe = _Pipe()
         except OSError:
             return None
+        self._made += 1
+        return pipe
+
+    def adopt(self, ends: tuple[int, int], filled: int) -> _Pipe:
+        """Return a pipe of another process, which counts among those made; raise OSError."""
+        pipe = _Pipe(ends, filled)
         self._made += 1
         return pipe
 
@@ -203,6 +223,23 @@ class _End:
         except OSError:
             self.relay.abort()
 
+    def suspend(self) -> list[int]:
+        """Put what was not sent into a pipe; return its ends, or nothing if all was sent. Raise OSError."""
+        self.relay.loop.forget(self.fd)
+        if self.unsent:
+            self.pipe = _Pipe()
+            self.pipe.filled = os.write(self.pipe.writer, self.unsent)
+        return [self.pipe.reader, self.pipe.writer] if self.pipe and self.pipe.filled else []
+
+    def resume(self, pipe: _Pipe | None, ended: bool) -> None:
+        """Go on with what `suspend` left."""
+        self.ended = ended
+        self.pipe = pipe
+        if ended or pipe:
+            self._watch(self.mask & ~EPOLLIN)
+        if pipe:
+            self.other._watch(self.other.mask | EPOLLOUT)
+
     def give_back_pipe(self) -> None:
         if self.pipe:
             _pipes.give_back(self.pipe)
@@ -231,6 +268,23 @@ class Relay:
         self._client.other, self._target.other = self._target, self._client
         for end in (self._client, self._target):
             loop.watch(end.fd, EPOLLIN, end.ready)
+
+    def suspend(self) -> RelayState:
+        """Stop relaying and return what another process needs to go on; the sockets stay open. Raise OSError."""
+        self.closed = True
+        ends = (self._client, self._target)
+        pipes = [descriptor for end in ends for descriptor in end.suspend()]
+        held = [end.pipe.filled if end.pipe else 0 for end in ends]
+        ended = self._client.ended | self._target.ended << 1
+        return RelayState([self._client.fd, self._target.fd, *pipes], (held[0], held[1]), ended)
+
+    def resume(self, state: RelayState) -> None:
+        """Go on with what `suspend` returned in another process; raise OSError."""
+        pipes = iter(state.descriptors[2:])
+        ends = (self._client, self._target)
+        for index, (end, held) in enumerate(zip(ends, state.held, strict=True)):
+            pipe = _pipes.adopt((next(pipes), next(pipes)), held) if held else None
+            end.resume(pipe, bool(state.ended & 1 << index))
 
     def abort(self) -> None:
         """End both connections with a reset."""

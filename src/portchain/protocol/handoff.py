@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .packets import Message, Receiver
 
 VERSION = 3
+MAX_DESCRIPTORS = 6  # of one message
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,30 @@ class Counters(Message):
 
 
 @dataclass(frozen=True)
+class Connection(Message):
+    """From a relay that ends, and to the one that follows: a connection, with the descriptors of its `RelayState`.
+
+    The three numbers are those of `RelayState`: bytes held from the client and from the target, and who has ended.
+    """
+
+    id: str
+    from_client: int
+    from_target: int
+    ended: int
+
+
+@dataclass(frozen=True)
+class UdpClient(Message):
+    """From a relay that ends, and to the one that follows: a client of a udp forward, with its socket in the guest.
+
+    ``peer`` is where it sends from and to, the bytes of `datagram_batches.Batch.peer` in hexadecimal.
+    """
+
+    id: str
+    peer: str
+
+
+@dataclass(frozen=True)
 class GuestConnected(Message):
     """From the relay: the guest's vpnkit-forwarder, ``pid`` as the host numbers it, is there since now."""
 
@@ -88,9 +113,10 @@ class GuestLost(Message):
 
 def from_forwarder() -> Receiver:
     """Return a receiver for the relay's end."""
-    return Receiver((Listen, Close), VERSION)
+    return Receiver((Listen, Close, Connection, UdpClient), VERSION)
 
 
 def from_relay() -> Receiver:
     """Return a receiver for the forwarder's end."""
-    return Receiver((Listening, Closed, Failed, Counters, GuestConnected, GuestLost), VERSION)
+    kinds = (Listening, Closed, Failed, Counters, Connection, UdpClient, GuestConnected, GuestLost)
+    return Receiver(kinds, VERSION)

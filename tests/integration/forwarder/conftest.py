@@ -65,6 +65,9 @@ class Host:
         self._relay = subprocess.Popen(self.relay_command, env=ENVIRONMENT)
         eventually(self.channel.exists, "the relay to be there for the guest")
 
+    def stop_relay(self) -> int:
+        return self._end(self._relay, signal.SIGTERM)
+
     def kill_relay(self) -> None:
         self._end(self._relay, signal.SIGKILL)
 

@@ -6,16 +6,26 @@ import asyncio
 import logging
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...net.socket_address import peer_pid
 from ...protocol import lending
-from ...protocol.handoff import VERSION, GuestConnected, GuestLost, from_relay
-from ...protocol.packets import Hello, PacketConnection, ProtocolError
+from ...protocol.handoff import (
+    MAX_DESCRIPTORS,
+    VERSION,
+    Connection,
+    GuestConnected,
+    GuestLost,
+    UdpClient,
+    from_relay,
+)
+from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
 from .table import ForwardTable
 
 RETRY_SECONDS = 0.1
+KEEP_SECONDS = 30.0  # for which the connections of a relay that ended are kept
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +55,7 @@ class RelayLink:
         self._greeted = False
         self._changed: dict[str, None] = {}
         self._blocked = False
+        self._kept: deque[tuple[Message, list[int]]] = deque()
         self._missed = False
         self._retry = self._loop.call_soon(self._connect)
 
@@ -59,6 +70,12 @@ class RelayLink:
         """Disconnect from the relay."""
         self._disconnect("the host's forwarder stops")
         self._retry.cancel()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the connections that no relay has taken on."""
+        while self._kept:
+            close_all(self._kept.popleft()[1])
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -73,7 +90,7 @@ class RelayLink:
             self._retry = self._loop.call_later(RETRY_SECONDS, self._connect)
             return
         self._missed = False
-        self._connection = PacketConnection(sock, from_relay())
+        self._connection = PacketConnection(sock, from_relay(), MAX_DESCRIPTORS)
         self._loop.add_reader(sock, self._receive)
         try:
             self._connection.send(Hello(VERSION))
@@ -84,7 +101,7 @@ class RelayLink:
         if self._connection is None:
             return
         try:
-            message, _ = self._connection.receive()
+            message, descriptors = self._connection.receive()
         except BlockingIOError:
             return
         except EOFError:
@@ -94,6 +111,8 @@ class RelayLink:
         else:
             if isinstance(message, Hello):
                 self._greet()
+            elif isinstance(message, Connection | UdpClient):
+                self._kept.append((message, descriptors))
             elif isinstance(message, GuestConnected):
                 log.info("guest connected, pid %d", message.pid)
                 self.guest = ConnectedGuest(message.pid, time.time())
@@ -126,6 +145,9 @@ class RelayLink:
             for name in list(self._changed):
                 self._connection.send(*self.table.message_for(name))
                 del self._changed[name]
+            while self._kept:
+                self._connection.send(*self._kept[0])
+                close_all(self._kept.popleft()[1])
         except BlockingIOError:
             self._blocked = True
             self._loop.add_writer(sock, self._flush)
@@ -150,3 +172,6 @@ class RelayLink:
         self.table.relay_lost()
         self._lose_guest(reason)
         self._retry = self._loop.call_later(RETRY_SECONDS, self._connect)
+        if self._kept:
+            log.info("keeping %d connections for the relay that follows", len(self._kept))
+            self._loop.call_later(KEEP_SECONDS, self._let_go)

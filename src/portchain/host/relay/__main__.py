@@ -6,9 +6,11 @@ import argparse
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from pathlib import Path
+from select import EPOLLIN
 
 from ...linux import daemon_log
 from ...net.listening import BindError, open_unix_listener
@@ -19,7 +21,7 @@ from .forwarder_end import ForwarderEnd
 
 
 def main() -> int:
-    """Relay until killed."""
+    """Relay until SIGTERM comes, then hand all connections on."""
     parser = argparse.ArgumentParser(prog="portchain.host.relay", description=__doc__)
     parser.add_argument("--run-dir", required=True, type=Path)
     parser.add_argument("--guest-uid", required=True, type=int, help="uid on the host of the guest's root")
@@ -40,9 +42,23 @@ def main() -> int:
         logging.error("host: the relay cannot start: %s", error)
         return 1
     loop = Loop()
-    ForwarderEnd(loop, handoff, lending)
+    end = ForwarderEnd(loop, handoff, lending)
+    stop_at_sigterm(loop)
     loop.run()
+    end.hand_on()
     return 0
+
+
+def stop_at_sigterm(loop: Loop) -> None:
+    """Have the loop stop after the round in which SIGTERM comes."""
+
+    def stop(_mask: int) -> None:
+        loop.stopped = True
+
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(writer)
+    loop.watch(reader, EPOLLIN, stop)
 
 
 if __name__ == "__main__":

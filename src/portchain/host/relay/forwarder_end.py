@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
+from collections.abc import Iterator
 from select import EPOLLIN, EPOLLOUT
 
 from ...net.accepting import Acceptor
 from ...net.loop import Loop
+from ...net.relay import RelayState
 from ...protocol.handoff import (
+    MAX_DESCRIPTORS,
     VERSION,
     Close,
     Closed,
+    Connection,
     Failed,
     GuestConnected,
     GuestLost,
     Listen,
     Listening,
+    UdpClient,
     from_forwarder,
 )
 from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
@@ -25,6 +30,7 @@ from .lender import Lender
 from .udp_forwards import UdpForwards
 
 REPORT_SECONDS = 1.0
+HAND_ON_SECONDS = 5.0
 
 log = logging.getLogger("relay")
 
@@ -49,7 +55,7 @@ class ForwarderEnd:
     def guest_connected(self, pid: int) -> None:
         """Tell the forwarder that the guest is there, and serve all forwards."""
         self._guest = GuestConnected(pid)
-        self._streams.resume()
+        self._streams.unpause()
         self._tell_of_guest()
 
     def guest_lost(self, reason: str) -> None:
@@ -65,7 +71,7 @@ class ForwarderEnd:
 
     def lent(self) -> None:
         """Accept clients again, if that was paused for want of sockets."""
-        self._streams.resume()
+        self._streams.unpause()
 
     def _accept(self, _mask: int) -> None:
         try:
@@ -74,7 +80,7 @@ class ForwarderEnd:
             return
         self._disconnect("replaced by a newer connection")
         sock.setblocking(False)
-        self._connection = PacketConnection(sock, from_forwarder(), max_descriptors=1)
+        self._connection = PacketConnection(sock, from_forwarder(), MAX_DESCRIPTORS)
         self._loop.watch(sock.fileno(), EPOLLIN, self._ready)
         self._send(Hello(VERSION))
 
@@ -100,6 +106,9 @@ class ForwarderEnd:
                 raise ProtocolError("listen without a descriptor")
             self._serve(message, descriptors[0])
             return
+        if isinstance(message, Connection | UdpClient):
+            self._resume(message, descriptors)
+            return
         close_all(descriptors)
         if isinstance(message, Close):
             self._served.pop(message.id, None)
@@ -109,6 +118,42 @@ class ForwarderEnd:
         elif isinstance(message, Hello):
             log.info("connected to the forwarder")
             self._tell_of_guest()
+
+    def hand_on(self) -> None:
+        """Send all connections to the forwarder, which hands them to the relay that follows."""
+        if self._connection is None:
+            return
+        connection, count = self._connection, 0
+        connection.sock.settimeout(HAND_ON_SECONDS)
+        try:
+            for message in self._outgoing:
+                connection.send(message)
+            for counters in (*self._streams.counters(), *self._datagrams.counters()):
+                connection.send(counters)
+            for message, descriptors in self._suspend():
+                connection.send(message, descriptors)
+                count += 1
+        except OSError as error:
+            log.warning("not all connections could be handed on: %s", error)
+        log.info("handed on %d connections", count)
+
+    def _suspend(self) -> Iterator[tuple[Message, list[int]]]:
+        for name, state in self._streams.suspend():
+            yield Connection(name, *state.held, state.ended), state.descriptors
+        for name, peer, sock in self._datagrams.suspend():
+            yield UdpClient(name, peer.hex()), [sock.fileno()]
+
+    def _resume(self, message: Connection | UdpClient, descriptors: list[int]) -> None:
+        """Go on with a connection of the relay before."""
+        try:
+            if isinstance(message, UdpClient):
+                self._datagrams.resume(message.id, bytes.fromhex(message.peer), descriptors[0])
+            else:
+                state = RelayState(descriptors, (message.from_client, message.from_target), message.ended)
+                self._streams.resume(message.id, state)
+        except (OSError, ValueError, IndexError, StopIteration) as error:
+            log.warning("a connection of %s is lost: %s", message.id, error)
+        self._schedule_report()
 
     def _serve(self, message: Listen, descriptor: int) -> None:
         server = self._datagrams if message.target.startswith("udp:") else self._streams

@@ -7,7 +7,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from select import EPOLLIN
 
 from ...net.datagram_batches import CONNECTED, PEER, SLOTS, Batch
@@ -150,11 +150,26 @@ class _UdpForward:
         except OSError:
             sock.close()
             raise
-        client = _Client(peer, reply_peer(peer, self.listener.family), sock)
         self.tally.connections += 1
+        return self._add(peer, sock, now)
+
+    def _add(self, peer: bytes, sock: socket.socket, now: float) -> _Client:
+        assert self.listener
+        client = _Client(peer, reply_peer(peer, self.listener.family), sock)
         self.clients.add(peer, client, now)
         self._forwards.loop.watch(sock.fileno(), EPOLLIN, lambda _: self._from_target(client))
         return client
+
+    def suspend(self) -> Iterator[tuple[bytes, socket.socket]]:
+        """Stop passing datagrams; yield the clients for another process."""
+        self.close_listener()
+        for client in self.clients:
+            self._forwards.loop.forget(client.sock.fileno())
+            yield client.peer, client.sock
+
+    def resume(self, peer: bytes, sock: socket.socket) -> None:
+        """Go on with a client of another process."""
+        self._add(peer, sock, self._forwards.clock())
 
     def _from_target(self, client: _Client) -> None:
         if self.listener is None or self.clients.use(client.peer, self._forwards.clock()) is not client:
@@ -242,6 +257,21 @@ class UdpForwards:
         """End all clients; listeners stay."""
         for forward in self._forwards.values():
             forward.clients.clear()
+
+    def suspend(self) -> Iterator[tuple[str, bytes, socket.socket]]:
+        """Stop passing datagrams; yield the clients for another process, each with the id of its forward."""
+        for name, forward in self._forwards.items():
+            for peer, sock in forward.suspend():
+                yield name, peer, sock
+
+    def resume(self, name: str, peer: bytes, descriptor: int) -> None:
+        """Go on with a client of another process, if its forward is still served."""
+        forward = self._forwards.get(name)
+        sock = socket.socket(fileno=descriptor)
+        if forward and forward.listener and len(peer) == forward.view.name + forward.view.control:
+            forward.resume(peer, sock)
+        else:
+            sock.close()
 
     def counters(self) -> list[Counters]:
         """Return the counters that changed since the last call; drop forwards without listener and clients."""

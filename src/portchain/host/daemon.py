@@ -77,7 +77,9 @@ class ForwarderDaemon:
         """Answer one request to the control interface, from any thread."""
 
         async def answer() -> ControlAnswer:
-            return self._api.answer(method, path, body)
+            result = self._api.answer(method, path, body)
+            await self._table.released()
+            return result
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_SECONDS)
 

@@ -44,3 +44,6 @@ class ForwardStore(Protocol):
 
     def drop(self, origin: str) -> None:
         """Remove the forwards of ``origin``."""
+
+    async def released(self) -> None:
+        """Wait a moment until the endpoints of removed forwards are free to anybody."""

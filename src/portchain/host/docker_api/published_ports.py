@@ -134,6 +134,7 @@ class PublishedPorts:
         container_id = self._find_id(name)
         if container_id:
             await self._settle(container_id)
+            await self._table.released()
 
     async def _inspect_if_available(self, name: str) -> Document | None:
         try:

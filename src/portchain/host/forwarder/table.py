@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +17,9 @@ from ...ports.forward import Endpoint, Forward
 from ...protocol.handoff import Close, Closed, Counters, Failed, Listen, Listening
 from ...protocol.packets import Message
 from .forward_changes import plan_changes
+
+RELEASE_SECONDS = 1.0
+RELEASE_PAUSE_SECONDS = 0.001
 
 
 @dataclass(eq=False)
@@ -228,6 +233,12 @@ class ForwardTable:
             self._remove(entry)
         if entries:
             self.retry()
+
+    async def released(self) -> None:
+        """Wait until the relay has closed its copies of removed udp sockets, RELEASE_SECONDS at most."""
+        end = time.monotonic() + RELEASE_SECONDS
+        while self._closing and time.monotonic() < end:
+            await asyncio.sleep(RELEASE_PAUSE_SECONDS)
 
     def message_for(self, name: str) -> tuple[Message, list[int]]:
         """Return the message that describes a forward's present state to the relay, and the descriptor to send."""

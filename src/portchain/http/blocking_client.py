@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from . import json_text
 from .body import Body, ProtocolError
 from .messages import ResponseHead, render, take_head
 
 BLOCK = 1 << 18  # bytes
 MAX_RESPONSE = 64 << 20  # bytes of a body that is read whole
+MAX_VALUES = 4_000_000  # in its JSON; a list of 65 536 forwards has 900 000
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,21 @@ class Reply:
 
     def json(self) -> Any:
         """Return the whole body, parsed. Raise OSError, ValueError."""
-        return json.loads(self.read())
+        return parse_json(self.read())
 
     def lines(self) -> Iterator[bytes]:
         """Yield the body's lines as they arrive. Raise OSError, also for a line of more than MAX_RESPONSE bytes."""
-        incomplete = b""
+        incomplete = bytearray()
         for block in self.blocks():
-            *complete, incomplete = (incomplete + block).split(b"\n")
-            yield from complete
+            incomplete += block
+            if b"\n" in block:
+                *complete, rest = bytes(incomplete).split(b"\n")
+                yield from complete
+                incomplete = bytearray(rest)
             if len(incomplete) > MAX_RESPONSE:
                 raise OSError(f"response: a line of more than {MAX_RESPONSE} bytes")
         if incomplete:
-            yield incomplete
+            yield bytes(incomplete)
 
 
 @contextmanager
@@ -142,12 +147,17 @@ def request(path: str, method: str, url: str, timeout: float, body: Any = None) 
         return reply.status, reply.read()
 
 
+def parse_json(body: bytes) -> Any:
+    """Parse the body of a response; raise ValueError, also for one that is too long or nested too deeply."""
+    return json_text.parse(body, MAX_VALUES, MAX_RESPONSE)
+
+
 def get_json(path: str, url: str, timeout: float) -> Any:
     """GET ``url``; return the parsed JSON. Raise OSError, ValueError."""
     status, body = request(path, "GET", url, timeout)
     if status != 200:
         raise OSError(f"{path}: GET {url}: {status} {body[:200].decode(errors='replace')}")
-    return json.loads(body)
+    return parse_json(body)
 
 
 def wait_for_json(path: str, url: str, timeout: float) -> Any:

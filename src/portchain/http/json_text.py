@@ -20,15 +20,15 @@ def count_values(text: bytes | bytearray) -> int:
     return 1 + sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def parse(text: bytes | bytearray, max_values: int = MAX_VALUES) -> Any:
+def parse(text: bytes | bytearray, max_values: int = MAX_VALUES, max_bytes: int = MAX_BYTES) -> Any:
     """Parse a document; raise ValueError for what is not JSON.
 
-    One that is too long, has more than ``max_values`` or is nested too deeply raises TooMuchJsonError, which is one.
+    One of more than ``max_bytes``, or ``max_values``, or nested too deeply raises TooMuchJsonError, which is one.
 
     NaN and infinity, which Python's own parser takes, are not JSON.
     """
-    if len(text) > MAX_BYTES:
-        raise TooMuchJsonError(f"JSON of {len(text)} bytes; at most {MAX_BYTES}")
+    if len(text) > max_bytes:
+        raise TooMuchJsonError(f"JSON of {len(text)} bytes; at most {max_bytes}")
     if count_values(text) > max_values:
         raise TooMuchJsonError(f"JSON of more than {max_values} values")
     kind, problem = ValueError, "JSON that is nested too deeply"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,3 +97,20 @@ def test_a_refusal_before_the_body_was_read_is_what_counts(tmp_path: Path) -> No
 def test_what_is_no_whole_response_is_an_error(tmp_path: Path, answer: bytes, what: str) -> None:
     with server(tmp_path / "s", answer), pytest.raises(OSError, match=what):
         request(str(tmp_path / "s"), "GET", "/", 5)
+
+
+def test_a_line_without_end_is_read_in_linear_time(tmp_path: Path) -> None:
+    size = 24 << 20
+    with server(tmp_path / "s", b"HTTP/1.0 200 OK\r\n\r\n" + bytes(size) + b"\nlast"):
+        begin = time.process_time()
+        with ask(str(tmp_path / "s"), "GET", "/", 5) as reply:
+            assert [len(line) for line in reply.lines()] == [size, 4]
+        assert time.process_time() - begin < 2, "copied once, not for each block"
+
+
+def test_json_nested_without_end_is_an_error(tmp_path: Path) -> None:
+    with (
+        server(tmp_path / "s", b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 1_000_000),
+        pytest.raises(ValueError, match="nested"),
+    ):
+        get_json(str(tmp_path / "s"), "/", 5)

@@ -64,6 +64,7 @@ lint: $(STAMPS)-test $(COLLECTIONS) ## Check style, types, playbooks and shell s
 	ruff check . $(call scripts_of,python3)
 	ruff format --check . $(call scripts_of,python3)
 	mypy
+	mypy --config-file tests/mypy.ini tests molecule
 	lint-imports
 	yamllint --strict .
 	ansible-lint

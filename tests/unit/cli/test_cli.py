@@ -123,7 +123,7 @@ def test_wrong_use_is_2(words: list[str]) -> None:
 def test_a_forward_by_hand_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Forward] = []
     monkeypatch.setattr(manual_forwards, "expose", lambda _control, added: asked.append(added))
-    ends = ["127.0.0.1:5353", "127.0.0.1:53"]
+    ends = ("127.0.0.1:5353", "127.0.0.1:53")
     assert cli.main(["forward", "add", "udp::5353", "127.0.0.1:53"]) == 0
     assert cli.main(["forward", "add", "--protocol", "udp", *ends]) == 0
     assert cli.main(["forward", "add", *ends, "--proxy-protocol", "v2"]) == 0

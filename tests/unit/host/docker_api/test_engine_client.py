@@ -16,7 +16,7 @@ def saying(data: bytes, stays: bool = False):
     """Plays an engine that says so much, and leaves, or stays for as long as its client."""
 
     async def engine(peer: Peer) -> None:
-        engine.heard = await peer.head()
+        engine.heard = await peer.head()  # type: ignore[attr-defined]
         await peer.put(data)
         if stays:
             await peer.rest()

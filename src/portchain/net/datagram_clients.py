@@ -57,6 +57,12 @@ class RecentlyUsed(Generic[Key, Value]):
         while self._values and now - self._used[next(iter(self._values))] >= self._idle:
             self._remove_oldest()
 
+    def remove(self, key: Key) -> None:
+        """Remove a value that is there."""
+        value = self._values.pop(key)
+        del self._used[key]
+        self._on_leave(value)
+
     def clear(self) -> None:
         """Remove all values."""
         while self._values:

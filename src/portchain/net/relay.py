@@ -15,6 +15,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import NamedTuple
 
 from .loop import Loop
+from .splicing import splice
 
 BUFFER_SIZE = 64 * 1024
 PIPE_SIZE = 1024 * 1024
@@ -23,8 +24,8 @@ MIN_SPLICE = 16 * 1024  # a smaller read ends splicing
 
 # Whoever else has a socket may change whether it blocks, so that each call says that it must not.
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
-_SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 _LINGER_NONE = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("ii", 0, 0)
 _buffer = bytearray(BUFFER_SIZE)
 _view = memoryview(_buffer)
 
@@ -33,6 +34,11 @@ def reset(sock: socket.socket) -> None:
     """Make close() of a TCP socket send a reset instead of an orderly end."""
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+
+
+def do_not_linger(sock: socket.socket) -> None:
+    """Make close() of a socket return at once, whatever else who has it asked for."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 class Meter:
@@ -135,11 +141,15 @@ class _End:
                 self._copy()
         if mask & EPOLLOUT and not self.relay.closed:
             self.other.drain()
-        if mask & (EPOLLERR | EPOLLHUP) and not self.mask & EPOLLIN and not self.relay.closed:
-            if mask & EPOLLERR:
-                self.relay.abort()
-            elif not self.mask:
-                self.relay.loop.forget(self.fd)
+        if mask & (EPOLLERR | EPOLLHUP) and not mask & EPOLLIN and not self.relay.closed:
+            self._fail(mask)
+
+    def _fail(self, mask: int) -> None:
+        """End the connection on an error, and on a hang-up without end of stream, which comes of disconnecting."""
+        if mask & EPOLLERR or self.mask & EPOLLIN:
+            self.relay.abort()
+        elif not self.mask:
+            self.relay.loop.forget(self.fd)
 
     def _copy(self) -> None:
         try:
@@ -168,8 +178,9 @@ class _End:
 
     def _splice(self, pipe: _Pipe) -> None:
         try:
-            size = os.splice(self.fd, pipe.writer, PIPE_SIZE, flags=_SPLICE)
-        except BlockingIOError:
+            size = splice(self.fd, pipe.writer, PIPE_SIZE)
+        except BlockingIOError:  # nothing there, or urgent data, which only a read leaves out
+            self.give_back_pipe()
             return
         except OSError:
             self.relay.abort()
@@ -188,7 +199,7 @@ class _End:
         try:
             if self.pipe and self.pipe.filled:
                 while self.pipe.filled:
-                    self.pipe.filled -= os.splice(self.pipe.reader, self.other.fd, self.pipe.filled, flags=_SPLICE)
+                    self.pipe.filled -= splice(self.pipe.reader, self.other.fd, self.pipe.filled)
             elif self.unsent:
                 self.unsent = self.unsent[self.other.sock.send(self.unsent, _DONT_WAIT) :]
         except BlockingIOError:
@@ -288,17 +299,18 @@ class Relay:
 
     def abort(self) -> None:
         """End both connections with a reset."""
-        if not self.closed:
-            reset(self._client.sock)
-            reset(self._target.sock)
-            self.close()
+        self._close(reset)
 
     def close(self) -> None:
         """Close both sockets."""
+        self._close(do_not_linger)
+
+    def _close(self, prepare: Callable[[socket.socket], None]) -> None:
         if self.closed:
             return
         self.closed = True
         for end in (self._client, self._target):
+            prepare(end.sock)
             end.give_back_pipe()
             self.loop.close(end.sock)
         self._on_close(self)

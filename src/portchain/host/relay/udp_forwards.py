@@ -22,6 +22,7 @@ from .unanswered_flows import UdpFlow, UnansweredFlows
 
 _REFUSALS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 PAUSE_SECONDS = 0.1
+MAX_EMPTY = 10  # events in turn without a datagram: the guest has shut the socket down, or queues errors on it
 
 
 class _Client:
@@ -30,7 +31,7 @@ class _Client:
     ``reply`` is where answers go, in the form of `datagram_batches`.
     """
 
-    __slots__ = ("batch_size", "flow", "peer", "reply", "sock")
+    __slots__ = ("batch_size", "empty", "flow", "peer", "reply", "sock")
 
     def __init__(self, peer: bytes, reply: bytes, sock: socket.socket) -> None:
         self.peer = peer
@@ -38,6 +39,7 @@ class _Client:
         self.sock = sock
         self.flow = UdpFlow(sock)
         self.batch_size = 1
+        self.empty = 0
 
 
 class _AnswerBatch:
@@ -172,13 +174,18 @@ class _UdpForward:
         self._add(peer, sock, self._forwards.clock())
 
     def _from_target(self, client: _Client) -> None:
-        if self.listener is None or self.clients.use(client.peer, self._forwards.clock()) is not client:
+        if self.clients.use(client.peer, self._forwards.clock()) is not client:
             return
         try:
             self._forwards.answers.take(client, self)
+        except BlockingIOError:
+            client.empty += 1
+            if client.empty > MAX_EMPTY:
+                self.clients.remove(client.peer)
         except OSError as error:
             self._drop(0, error.errno or 0, client)
         else:
+            client.empty = 0
             client.flow.answered = True
 
     def answer(self, batch: Batch, packets: list[tuple[int, int]]) -> None:

@@ -9,8 +9,8 @@ import platform
 import struct
 from collections.abc import Iterable
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 38, 22
-_MODE_FILTER = 2
+_PR_SET_NO_NEW_PRIVS = 38
+_SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
@@ -19,6 +19,7 @@ _INSTRUCTION = struct.Struct("=HBBI")
 
 # By machine: its number as an audit architecture, and those of the calls.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _NUMBERS = {
     "x86_64": {
         **{"socket": 41, "bind": 49, "listen": 50, "clone": 56, "fork": 57, "vfork": 58, "execve": 59, "open": 2},
@@ -38,7 +39,7 @@ _NUMBERS = {
 
 
 def forbid(calls: Iterable[str]) -> None:
-    """Let the system calls fail with EPERM from now on, in this process and its children; raise OSError.
+    """Let the system calls fail with EPERM from now on, in all threads and children of this process; raise OSError.
 
     A call that a machine does not have is left out; a machine whose numbers are not known is refused.
     """
@@ -50,10 +51,11 @@ def forbid(calls: Iterable[str]) -> None:
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // _INSTRUCTION.size, ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
-    for arguments in ((_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (_PR_SET_SECCOMP, _MODE_FILTER, header, 0, 0)):
-        if libc.prctl(*arguments):
-            number = ctypes.get_errno()
-            raise OSError(number, f"prctl: {os.strerror(number)}")
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
+        ctypes.c_long(_SECCOMP[machine]), ctypes.c_ulong(_SET_MODE_FILTER), ctypes.c_ulong(_ALL_THREADS), header
+    ):
+        number = ctypes.get_errno()
+        raise OSError(number, f"seccomp: {os.strerror(number) if number else 'a thread has a filter of its own'}")
 
 
 def _program(architecture: int, numbers: list[int]) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 MAX_PACKET = 16384  # bytes
 MAX_TEXT = 1024  # characters in one field
+MAX_DESCRIPTORS = 253  # with one packet: the kernel's limit
 
 
 class ProtocolError(Exception):
@@ -87,12 +88,22 @@ class Receiver:
 
 
 class PacketConnection:
-    """One end of a connection: a connected SOCK_SEQPACKET socket, which may be blocking or not."""
+    """One end of a connection: a connected SOCK_SEQPACKET socket, which may be blocking or not.
 
-    def __init__(self, sock: socket.socket, receiver: Receiver, max_descriptors: int = 0) -> None:
+    ``discard`` closes descriptors that came with what is no message.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receiver: Receiver,
+        max_descriptors: int = 0,
+        discard: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
         self.sock = sock
         self.receiver = receiver
         self._max_descriptors = max_descriptors
+        self._discard = discard or close_all
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send one message and the descriptors that go with it; raise OSError."""
@@ -116,7 +127,7 @@ class PacketConnection:
                 raise ProtocolError("unexpected descriptors, or no room for them")
             return self.receiver.receive(data), descriptors
         except (EOFError, ProtocolError):
-            close_all(descriptors)
+            self._discard(descriptors)
             raise
 
 

@@ -15,8 +15,10 @@ from select import EPOLLIN
 from ...linux import daemon_log
 from ...net.listening import BindError, open_unix_listener
 from ...net.loop import Loop
+from ...net.splicing import end_blocked_calls
 from .. import host_services
 from .confinement import confine
+from .discarding import Discarder
 from .forwarder_end import ForwarderEnd
 
 
@@ -37,12 +39,14 @@ def main() -> int:
         lending = open_unix_listener(
             host_services.lending_socket(options.run_dir), options.guest_uid, socket.SOCK_SEQPACKET
         )
+        discarder = Discarder()
         confine(options.uid)
     except (OSError, BindError) as error:
         logging.error("host: the relay cannot start: %s", error)
         return 1
+    end_blocked_calls()
     loop = Loop()
-    end = ForwarderEnd(loop, handoff, lending)
+    end = ForwarderEnd(loop, handoff, lending, discarder)
     stop_at_sigterm(loop)
     loop.run()
     end.hand_on()

@@ -26,6 +26,7 @@ from ...protocol.handoff import (
     from_forwarder,
 )
 from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
+from .discarding import Discarder
 from .lender import Lender
 from .udp_forwards import UdpForwards
 
@@ -38,10 +39,10 @@ log = logging.getLogger("relay")
 class ForwarderEnd:
     """Serves forwards with the sockets of a guest. A newer connection of the forwarder replaces an older one."""
 
-    def __init__(self, loop: Loop, listener: socket.socket, lending: socket.socket) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, lending: socket.socket, discarder: Discarder) -> None:
         self._loop = loop
         self._listener = listener
-        self._lender = Lender(loop, lending, self)
+        self._lender = Lender(loop, lending, self, discarder)
         self._streams = Acceptor(loop, self._schedule_report, self._lender)
         self._datagrams = UdpForwards(loop, self._lender, self._schedule_report)
         self._served: dict[str, None] = {}

@@ -14,8 +14,9 @@ from ...net.loop import Loop
 from ...net.relay import reset
 from ...net.socket_address import peer_pid, socket_address
 from ...ports.forward import Endpoint
-from ...protocol.lending import MAX_LENT, VERSION, Lend, Open, Opened, Refused, Unanswered, Want, from_guest, kind_of
-from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
+from ...protocol.lending import VERSION, Lend, Open, Opened, Refused, Unanswered, Want, from_guest, kind_of
+from ...protocol.packets import MAX_DESCRIPTORS, Hello, Message, PacketConnection, ProtocolError
+from .discarding import Discarder
 from .lent_sockets import LentSockets, take_socket
 
 RECONNECT_SECONDS = 0.1
@@ -47,10 +48,11 @@ class Lender:
     A newer connection of the guest replaces an older one.
     """
 
-    def __init__(self, loop: Loop, listener: socket.socket, owner: LenderOwner) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, owner: LenderOwner, discarder: Discarder) -> None:
         self._loop = loop
         self._listener = listener
         self._owner = owner
+        self._discarder = discarder
         self._sockets = LentSockets()
         self._kinds: set[str] = set()
         self._cookie = 0
@@ -114,15 +116,18 @@ class Lender:
 
     def _accept(self, _mask: int) -> None:
         """Accept a connection, and none for a moment after it."""
+        self._loop.forget(self._listener.fileno())
+        self._loop.later(RECONNECT_SECONDS, self._listen)
+        if self._discarder.full:
+            log.warning("the guest may not connect: files that it sent cannot be closed")
+            return
         try:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        self._loop.forget(self._listener.fileno())
-        self._loop.later(RECONNECT_SECONDS, self._listen)
         self._disconnect("replaced by a newer connection")
         sock.setblocking(False)
-        self._connection = PacketConnection(sock, from_guest(), MAX_LENT)
+        self._connection = PacketConnection(sock, from_guest(), MAX_DESCRIPTORS, self._discarder.close_all)
         self._loop.watch(sock.fileno(), EPOLLIN, self._receive)
         self._send(Hello(VERSION))
 
@@ -140,19 +145,20 @@ class Lender:
             self._disconnect(str(error))
 
     def _handle(self, message: Message, descriptors: list[int]) -> None:
-        if isinstance(message, Lend):
-            self._take_in(message.kind, descriptors)
-            return
-        if isinstance(message, Opened) and len(descriptors) == 1:
-            self._opened(message.id, descriptors[0])
-            return
-        close_all(descriptors)
-        if descriptors:
-            raise ProtocolError(f"{type(message).__name__.lower()} with descriptors")
-        if isinstance(message, Refused):
-            self._answer(message.id, None, message.error)
-        elif isinstance(message, Hello):
-            self._greet()
+        """Do what a message says; what it leaves in ``descriptors`` is closed."""
+        try:
+            if isinstance(message, Lend):
+                self._take_in(message.kind, descriptors)
+            elif isinstance(message, Opened) and len(descriptors) == 1:
+                self._opened(message.id, descriptors)
+            elif descriptors:
+                raise ProtocolError(f"{type(message).__name__.lower()} with descriptors")
+            elif isinstance(message, Refused):
+                self._answer(message.id, None, message.error)
+            elif isinstance(message, Hello):
+                self._greet()
+        finally:
+            self._discarder.close_all(descriptors)
 
     def _greet(self) -> None:
         assert self._connection
@@ -170,12 +176,9 @@ class Lender:
         self._cookie = cookie or self._cookie
         self._owner.lent()
 
-    def _opened(self, number: int, descriptor: int) -> None:
-        try:
-            target = take_socket(descriptor, socket.AF_UNIX, socket.SOCK_STREAM, 0)
-        except ProtocolError:
-            socket.close(descriptor)
-            raise
+    def _opened(self, number: int, descriptors: list[int]) -> None:
+        target = take_socket(descriptors[0], socket.AF_UNIX, socket.SOCK_STREAM, 0)
+        descriptors.clear()
         target.setblocking(False)
         self._answer(number, target, "")
 
@@ -206,7 +209,9 @@ class Lender:
         if self._connection is None:
             return
         log.warning("channel to the guest closed: %s", reason)
-        self._loop.close(self._connection.sock)
+        descriptor = self._connection.sock.detach()
+        self._loop.forget(descriptor)
+        self._loop.later(0, lambda: self._discarder.close_all([descriptor]))  # with descriptors that are on their way
         self._connection = None
         self._sockets.clear()
         for number in list(self._opening):

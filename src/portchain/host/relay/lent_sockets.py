@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import stat
 from collections import deque
 
+from ...net.relay import do_not_linger
 from ...protocol.lending import KINDS, MAX_LENT
-from ...protocol.packets import ProtocolError, close_all
+from ...protocol.packets import ProtocolError
 
 LEVEL = MAX_LENT  # sockets of one kind that are kept ready
 _SO_NETNS_COOKIE = 71
@@ -45,25 +44,22 @@ class LentSockets:
     def add(self, kind: str, descriptors: list[int]) -> int:
         """Take in lent sockets, and own them; return the cookie of their network, 0 if none came.
 
-        Raise ProtocolError if one is not what it is said to be.
+        Raise ProtocolError if one is not what it is said to be; this and the rest stay in ``descriptors``.
         """
         if kind not in KINDS:
-            close_all(descriptors)
             raise ProtocolError(f"no kind of socket {kind[:20]!r}")
+        if len(descriptors) > MAX_LENT:
+            raise ProtocolError(f"{len(descriptors)} sockets at a time, of at most {MAX_LENT}")
         cookie = 0
         self._asked[kind] = max(0, self._asked[kind] - len(descriptors))
         while descriptors:
-            try:
-                sock = take_socket(descriptors[0], *KINDS[kind])
-                cookie = network_cookie(sock)
-            except ProtocolError:
-                close_all(descriptors)
-                raise
+            sock = take_socket(descriptors[0], *KINDS[kind])
             del descriptors[0]
+            cookie = network_cookie(sock)
             if len(self._sockets[kind]) < LEVEL:
                 self._sockets[kind].append(sock)
             else:
-                sock.close()
+                _close(sock)
         return cookie
 
     def clear(self) -> None:
@@ -71,17 +67,24 @@ class LentSockets:
         for kind, sockets in self._sockets.items():
             self._asked[kind] = 0
             while sockets:
-                sockets.pop().close()
+                _close(sockets.pop())
+
+
+def _close(sock: socket.socket) -> None:
+    do_not_linger(sock)
+    sock.close()
 
 
 def take_socket(descriptor: int, family: int, kind: int, protocol: int) -> socket.socket:
     """Return the socket that ``descriptor`` is, if it is as asked for and does not listen; raise ProtocolError.
 
-    The guest may hold the same socket, and change it at any time: connect it, read from it, make it block.
+    The guest may hold the same socket, and change it at any time: connect it, read from it, make it block. What it is
+    instead, such as a file of the guest's, may not be asked for anything: the answer may never come.
     """
-    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-        raise ProtocolError("a descriptor that is no socket")
-    sock = socket.socket(fileno=descriptor)
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        raise ProtocolError("a descriptor that is no socket") from None
     found = tuple(sock.getsockopt(socket.SOL_SOCKET, option) for option in _KIND_OPTIONS)
     if found != (family, kind, protocol, 0):
         sock.detach()

@@ -74,7 +74,9 @@ def close_listener(sock: socket.socket) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+def open_unix_listener(
+    path: Path, owner: int, kind: socket.SocketKind = socket.SOCK_STREAM, backlog: int = BACKLOG
+) -> socket.socket:
     """Listen on ``path`` with mode 0600, replacing a stale socket; raise BindError."""
     sock = socket.socket(socket.AF_UNIX, kind)
     umask = os.umask(0o177)
@@ -83,7 +85,7 @@ def open_unix_listener(path: Path, owner: int, kind: socket.SocketKind = socket.
             path.unlink()
         sock.bind(str(path))
         os.chown(path, owner, -1)
-        sock.listen(BACKLOG)
+        sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise BindError(bind_message(Endpoint("unix", str(path)), error)) from error

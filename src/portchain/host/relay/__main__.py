@@ -20,6 +20,7 @@ from .. import host_services
 from .confinement import confine
 from .discarding import Discarder
 from .forwarder_end import ForwarderEnd
+from .lender import BACKLOG
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def main() -> int:
         host_services.make(options.run_dir, options.guest_uid)
         handoff = open_unix_listener(host_services.relay_socket(options.run_dir), os.geteuid(), socket.SOCK_SEQPACKET)
         lending = open_unix_listener(
-            host_services.lending_socket(options.run_dir), options.guest_uid, socket.SOCK_SEQPACKET
+            host_services.lending_socket(options.run_dir), options.guest_uid, socket.SOCK_SEQPACKET, BACKLOG
         )
         discarder = Discarder()
         confine(options.uid)

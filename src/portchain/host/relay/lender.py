@@ -20,6 +20,7 @@ from .discarding import Discarder
 from .lent_sockets import LentSockets, take_socket
 
 RECONNECT_SECONDS = 0.1
+BACKLOG = 4  # connections that wait: each that a guest has made and left costs the next one RECONNECT_SECONDS
 GRACE_SECONDS = 5.0  # within which a guest's vpnkit-forwarder is there again after it ended
 MAX_OPENING = 256  # connections to unix sockets that the guest is asked for at a time
 

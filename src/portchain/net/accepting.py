@@ -48,11 +48,16 @@ class _StreamForward:
     """A listener, its target, and the connections that came through it."""
 
     def __init__(
-        self, loop: Loop, message: Listen, listener: socket.socket, dialler: Dialler, no_room: Callable[[], None]
+        self,
+        loop: Loop,
+        message: Listen,
+        listener: socket.socket,
+        dialler: Dialler,
+        pause: Callable[[_StreamForward], None],
     ) -> None:
         self._loop = loop
         self._dialler = dialler
-        self.no_room = no_room
+        self._pause = pause
         self.target = Endpoint.parse(message.target)
         self.proxy_protocol = message.proxy_protocol
         self.listener: socket.socket | None = listener
@@ -104,6 +109,10 @@ class _StreamForward:
             return encode_header(self.proxy_protocol, None, None)
         return encode_header(self.proxy_protocol, client.getpeername()[:2], client.getsockname()[:2])
 
+    def no_room(self) -> None:
+        """Stop accepting for a moment."""
+        self._pause(self)
+
     def failed(self, dial: Dialling, reason: str) -> None:
         """Keep the reason for the next report; the client has been reset."""
         self.open.discard(dial)
@@ -123,7 +132,7 @@ class Acceptor:
         self._on_activity = on_activity
         self._dialler = dialler or OwnNetwork(loop)
         self._forwards: dict[str, _StreamForward] = {}
-        self._paused = False
+        self._paused: set[_StreamForward] = set()
 
     def listen(self, message: Listen, descriptor: int) -> None:
         """Serve a forward on a listening descriptor, and own that; raise ValueError if the target cannot be parsed.
@@ -132,7 +141,7 @@ class Acceptor:
         """
         listener = socket.socket(fileno=descriptor)
         try:
-            new = _StreamForward(self._loop, message, listener, self._dialler, self.pause)
+            new = _StreamForward(self._loop, message, listener, self._dialler, self._pause)
         except ValueError:
             listener.close()
             raise
@@ -193,7 +202,7 @@ class Acceptor:
         return any(forward.open for forward in self._forwards.values())
 
     def _watch(self, forward: _StreamForward) -> None:
-        if forward.listener and not self._paused:
+        if forward.listener and forward not in self._paused:
             self._loop.watch(forward.listener.fileno(), EPOLLIN, lambda mask: self._accept(forward, mask))
 
     def _close_listener(self, forward: _StreamForward) -> None:
@@ -208,31 +217,28 @@ class Acceptor:
             self._close_listener(forward)
             return
         if not forward.ready:
-            self.pause()
+            self._pause(forward)
             return
         try:
             client, _ = forward.listener.accept()
             client.setblocking(False)
         except OSError as error:
             if error.errno in OUT_OF_RESOURCES:
-                self.pause()
+                self._pause(forward)
             return
         self._on_activity()
         forward.dial(client)
 
-    def pause(self) -> None:
+    def _pause(self, forward: _StreamForward) -> None:
         """Stop accepting for a moment, for want of sockets, descriptors or memory; clients wait in the backlog."""
-        if self._paused:
-            return
-        self._paused = True
-        for forward in self._forwards.values():
-            if forward.listener:
-                self._loop.forget(forward.listener.fileno())
-        self._loop.later(PAUSE_SECONDS, self.unpause)
+        if forward.listener:
+            self._loop.forget(forward.listener.fileno())
+        if not self._paused:
+            self._loop.later(PAUSE_SECONDS, self.unpause)
+        self._paused.add(forward)
 
     def unpause(self) -> None:
-        """Accept again, if that was paused."""
-        if self._paused:
-            self._paused = False
-            for forward in self._forwards.values():
-                self._watch(forward)
+        """Accept again where that was paused."""
+        paused, self._paused = self._paused, set()
+        for forward in paused:
+            self._watch(forward)

@@ -22,6 +22,8 @@ from .discarding import Discarder
 from .forwarder_end import ForwarderEnd
 from .lender import BACKLOG
 
+MAX_SIGNALS = 100  # that are read at once
+
 
 def main() -> int:
     """Relay until SIGTERM comes, then hand all connections on."""
@@ -58,11 +60,11 @@ def stop_at_sigterm(loop: Loop) -> None:
     """Have the loop stop after the round in which SIGTERM comes."""
 
     def stop(_mask: int) -> None:
-        loop.stopped = True
+        loop.stopped = signal.SIGTERM in os.read(reader, MAX_SIGNALS)
 
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.set_wakeup_fd(writer)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     loop.watch(reader, EPOLLIN, stop)
 
 

@@ -27,7 +27,7 @@ from portchain.trace.model import (
 from portchain.trace.parse import iptables
 
 ENGINE = Process(1668, "dockerd")
-FORWARDER = (Process(1154, "python3"), Process(1290, "vpnkit-forwarder"))
+FORWARDER = (Process(1154, "forwarder"), Process(1155, "relay"))
 LOOPBACK = Link(1, "lo", "loopback", mtu=65536, addresses=("127.0.0.1/8", "::1/128"))
 LOCAL = (Route("127.0.0.0/8", "lo", "local", source="127.0.0.1"), Route("::1/128", "lo", "local", source="::1"))
 SERVICES = [
@@ -120,7 +120,7 @@ class Builder:
         services = tuple(Service(name, "running", 700 + 20 * number) for number, name in enumerate(SERVICES))
         guest = Guest(1_700_000_000.0, space, containers, networks + fixed, services)
         forwards = tuple(sorted((*self.forwards, *more), key=lambda one: (one.listen.port, one.listen.protocol)))
-        daemon = Forwarder(1154, 1290, 1_699_990_000.0, ("*:1024-65535",), forwards)
+        daemon = Forwarder(1154, 1155, 1290, 1_699_990_000.0, ("*:1024-65535",), forwards)
         held = tuple(Listener(one.listen, FORWARDER) for one in forwards)
         return Machine(Host("linuxkit", "running", daemon, listeners=held), guest)
 

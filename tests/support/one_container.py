@@ -129,8 +129,12 @@ def machine(
         networks=(Network("n" * 64, "bridge", "bridge", "docker0", ("172.17.0.0/16",), ("172.17.0.1",)),),
     )
     daemon = Forwarder(
-        100, channel_pid=200, binds=("*:1024-65535",), forwards=(forward(),) if forwards is None else forwards
+        100,
+        relay_pid=150,
+        channel_pid=200,
+        binds=("*:1024-65535",),
+        forwards=(forward(),) if forwards is None else forwards,
     )
-    listeners = (Listener(PORT, (Process(100, "python3"), Process(200, "vpnkit-forwarder"))),)
+    listeners = (Listener(PORT, (Process(100, "forwarder"), Process(150, "relay"))),)
     outside = Host("linuxkit", "running", replace(daemon, **(forwarder or {})), listeners=listeners)
     return Machine(replace(outside, **(host or {})), guest)

@@ -1,9 +1,10 @@
-"""Each fault of the host's side and of the channel into the guest, made for real as in test_faults."""
+"""Each fault of the host's side, of the relay and of its channel into the guest, made for real as in test_faults."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, as_root, free_port
+from probing import Guest, answered, as_root, connect, free_port, read_all
 from testinfra.host import Host
 
 from support.waiting import eventually
@@ -24,15 +25,17 @@ Mended = Callable[[int | str], None]
 
 # An address kept for documentation, so that no machine has it: as one of an interface that is gone.
 GONE = "192.0.2.1"
-# vpnkit-forwarder but for one target, which it does not understand. It ends with its standard input.
+# The relay but for one target, which it does not understand. It ends with its standard input.
 REFUSING = """
 import os, sys, threading
-sys.path.insert(0, "/usr/lib/portchain")
+sys.path.insert(0, "/usr/local/lib/portchain")
+from portchain.host.relay.__main__ import main
 from portchain.net.accepting import Acceptor
-from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main
+
+refused = sys.argv.pop(1)
 
 def listen(self, message, descriptor, served=Acceptor.listen):
-    if message.target == sys.argv[1]:
+    if message.target == refused:
         os.close(descriptor)
         raise ValueError(f"{message.target}: not understood")
     served(self, message, descriptor)
@@ -41,6 +44,8 @@ Acceptor.listen = listen
 threading.Thread(target=lambda: os._exit(len(sys.stdin.read())), daemon=True).start()
 main()
 """
+INVENTORY = Path(__file__).parents[1] / "inventory"
+UP_SECONDS = 300
 
 
 @contextmanager
@@ -71,19 +76,27 @@ def channel(guest: Guest) -> int:
     return int(found["pid"]) if found else 0
 
 
+def relay(guest: Guest) -> int:
+    """The relay's pid, 0 while it is away."""
+    return int(json.loads(guest.control("GET", "/status")[1])["relay_pid"])
+
+
+def killed_relay(guest: Guest) -> None:
+    """End the relay, and with it all connections into the guest; wait until it is there again, with the guest."""
+    before = relay(guest)
+    as_root("kill", "-KILL", str(before))
+    eventually(lambda: relay(guest) not in (0, before) and channel(guest), "another relay, and its channel")
+
+
 @contextmanager
 def refusing(guest: Guest, target: str) -> Iterator[None]:
-    """What refuses a target, in the place of the guest's vpnkit-forwarder, which meanwhile is stopped."""
-    pid = channel(guest)
-    command = ["nsenter", f"--target={pid}", "--user", "--mount", "--net", "/usr/bin/python3", "-c", REFUSING, target]
-    as_root("kill", "-STOP", str(pid))
-    try:
-        with subprocess.Popen([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command], stdin=subprocess.PIPE):
-            eventually(lambda: channel(guest) not in (0, pid), "another end of the channel")
-            yield
-    finally:
-        as_root("kill", "-CONT", str(pid))
-    eventually(lambda: channel(guest) == pid, "the guest's own end of the channel")
+    """What refuses a target, in the place of the guest's relay, which meanwhile is down."""
+    options = Path(f"/proc/{relay(guest)}/cmdline").read_text().split("\0")[3:-1]
+    command = [*([] if os.geteuid() == 0 else ["sudo", "-n"]), "/usr/bin/python3", "-c", REFUSING, target, *options]
+    with down(guest, "relay"), subprocess.Popen(command, stdin=subprocess.PIPE):
+        eventually(lambda: channel(guest), "the channel to another relay")
+        yield
+    eventually(lambda: channel(guest), "the relay and its channel")
 
 
 def test_host_port_held_by_another_process(engine: Any, probe: Any, image: str, trace: Trace, mended: Mended) -> None:
@@ -179,6 +192,24 @@ def test_other_address(probe: Any, trace: Trace, mended: Mended) -> None:
     mended(f"127.0.0.1:{port}")
 
 
+def test_relay_down(served: Served, guest: Guest, trace: Trace, mended: Mended) -> None:
+    """Clients wait meanwhile, and are served once what the verdict says is done."""
+    _, port = served()
+    as_root("sv", "-w", "20", "down", str(guest.run_dir / "sv" / "relay"))
+    with connect(port) as waiting:
+        waiting.sendall(b"echo\nhello")
+        waiting.shutdown(socket.SHUT_WR)
+        found = [trace(port), trace(port, "--probe"), trace(free_port())]
+        command = shlex.split(found[0]["verdict"]["remedy"].rpartition(": ")[2])
+        environment = {**os.environ, "ANSIBLE_INVENTORY": str(INVENTORY)}
+        subprocess.run(command, env=environment, capture_output=True, timeout=UP_SECONDS, check=True)
+        assert read_all(waiting) == b"hello"
+    for one in found:
+        assert (one["verdict"]["code"], one["verdict"]["hop"]) == ("relay-down", "forward")
+        assert f"the relay of guest {guest.run_dir.name} is not connected" in one["verdict"]["text"]
+    mended(port)
+
+
 def test_channel_down(served: Served, guest: Guest, trace: Trace, mended: Mended) -> None:
     _, port = served()
     with hidden(guest.run_dir / "host-services" / "forwarder.sock"):
@@ -187,7 +218,7 @@ def test_channel_down(served: Served, guest: Guest, trace: Trace, mended: Mended
         found = [trace(port), trace(port, "--probe"), trace(free_port())]
     for one in found:
         assert (one["verdict"]["code"], one["verdict"]["hop"]) == ("channel-down", "forward")
-        assert f"vpnkit-forwarder of guest {guest.run_dir.name} is not connected" in one["verdict"]["text"]
+        assert f"vpnkit-forwarder of guest {guest.run_dir.name} is not connected to the relay" in one["verdict"]["text"]
     mended(port)
     answered(port)
 
@@ -208,9 +239,7 @@ def test_forward_missing(served: Served, guest: Guest, host: Host, trace: Trace,
     container, port = served(name="unheard")
     container.stop(timeout=0)
     with hidden(guest.run_dir / "engine.sock"):
-        before = channel(guest)
-        as_root("kill", "-KILL", str(before))
-        eventually(lambda: channel(guest) not in (0, before), "vpnkit-forwarder again")
+        killed_relay(guest)
         url = f"http://engine/containers/{container.id}/start"
         host.check_output(f"curl -sf --unix-socket /run/guest-services/docker.sock -X POST {url}")
         found = trace(port)["verdict"]

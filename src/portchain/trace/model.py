@@ -299,11 +299,13 @@ class HostForward:
 class Forwarder:
     """The daemon on the host.
 
-    ``channel_pid`` is the guest's vpnkit-forwarder as the host numbers it, 0 while it is not connected. ``binds`` are
-    the rules of ``host_forwarder_bind``: which addresses and ports may be bound.
+    ``relay_pid`` is the guest's relay on the host, which accepts the clients, and ``channel_pid`` the guest's
+    vpnkit-forwarder as the host numbers it; each is 0 while it is not connected. ``binds`` are the rules of
+    ``host_forwarder_bind``: which addresses and ports may be bound.
     """
 
     pid: int
+    relay_pid: int = 0
     channel_pid: int = 0
     started: float = 0.0
     binds: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def test_a_port_held_by_another_is_named_with_its_holder() -> None:
 
 
 def test_a_port_held_by_the_guests_own_forwarder_is_fine() -> None:
-    refusal = BindRefusal("Address already in use", [SocketHolder(7, "python3"), SocketHolder(9, "vpnkit-forwarder")])
+    refusal = BindRefusal("Address already in use", [SocketHolder(7, "python3"), SocketHolder(9, "python3")])
     assert not list(find_held_ports(replace(GOOD, refusals={WEB: refusal}, forwarders=frozenset({7})), [(WEB, "a")]))
 
 

@@ -228,6 +228,13 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
     "forwarder down": (machine(host=DOWN), "8080", "forwarder-down", "forward"),
     "guest down": (machine(forwards=(), host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
     "guest down, forward kept": (machine(host={"guest_state": "stopped"}), "8080", "guest-down", "forward"),
+    "relay down": (machine(forwarder={"relay_pid": 0, "channel_pid": 0}), "8080", "relay-down", "forward"),
+    "relay down, nothing known": (
+        replace(machine(forwards=(), forwarder={"relay_pid": 0, "channel_pid": 0}), guest=None),
+        "8080",
+        "relay-down",
+        "forward",
+    ),
     "channel down": (machine(forwarder={"channel_pid": 0}), "8080", "channel-down", "forward"),
     "channel down, nothing known": (
         replace(machine(forwards=(), forwarder={"channel_pid": 0}), guest=None),
@@ -235,8 +242,8 @@ FAULTS: dict[str, tuple[Machine, str, str, str]] = {
         "channel-down",
         "forward",
     ),
-    "refused by the guest": (
-        machine(forwards=(forward(state="failed", error="guest: no such target"),)),
+    "refused by the relay": (
+        machine(forwards=(forward(state="failed", error="host: no such target"),)),
         "8080",
         "forward-refused",
         "forward",

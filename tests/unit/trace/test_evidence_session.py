@@ -113,17 +113,25 @@ def test_what_containers_were_asked_to_publish_is_what_the_host_keeps(
     assert sorted(one.host.port for one in seen[minikube] if one.host) == [55000, 55001, 55002, 55003, 55004]
 
 
-def test_a_guest_whose_end_of_the_channel_is_away_is_not_waited_for(
-    guest: Fake, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("forwarder", "reason"),
+    [
+        (Forwarder(pid=1), "host: the relay of guest one is not connected to the forwarder"),
+        (Forwarder(pid=1, relay_pid=2), "guest one: vpnkit-forwarder is not connected to the host"),
+    ],
+    ids=["no relay", "no channel"],
+)
+def test_a_guest_that_nothing_leads_into_is_not_waited_for(
+    guest: Fake, monkeypatch: pytest.MonkeyPatch, forwarder: Forwarder, reason: str
 ) -> None:
-    away = Host("one", "running", Forwarder(pid=1))
+    away = Host("one", "running", forwarder)
     monkeypatch.setattr(evidence_session, "collect_host", lambda *_asked: away)
     guest.answer = lambda _request: iter(())  # none, and the connection stays open
     began = time.monotonic()
     with Session("one") as session:
         machine = session.collect()
     assert time.monotonic() - began < evidence_session.EVIDENCE_SECONDS / 2
-    assert machine == Machine(away, None, "guest one: vpnkit-forwarder is not connected to the host")
+    assert machine == Machine(away, None, reason)
 
 
 def test_containers_that_nobody_chooses_are_not_looked_into(guest: Fake) -> None:

@@ -24,7 +24,7 @@ def test_what_changes_by_itself_is_no_change() -> None:
         space=replace(space, links=links, inode=99),
         containers=(web(pid=4, status="Up 9 hours", space=container_space(inode=98)),),
         forwards=(forward(connections=99, sent=5),),
-        forwarder={"pid": 5, "channel_pid": 6},
+        forwarder={"pid": 5, "relay_pid": 7, "channel_pid": 6},
     )
     assert snapshot(trace_all(busy)) == f"{WHOLE}\n"
 

@@ -148,9 +148,9 @@ class Session:
         except EvidenceError as error:
             return Machine(collect_host(self._name, ports), None, str(error))
         host_side = collect_host(self._name, ports)  # while the guest is looking
-        if host_side.forwarder and not host_side.forwarder.channel_pid:
+        if reason := _no_way_in(host_side):
             self.close()
-            return Machine(host_side, None, f"guest {self._name}: vpnkit-forwarder is not connected to the host")
+            return Machine(host_side, None, reason)
         try:
             guest = _with_publications(
                 parse_untrusted(parse_guest, self._answer(), "network"),
@@ -169,6 +169,16 @@ class Session:
             return parse_untrusted(lambda details: with_container_details(guest, details), answer, "containers")
         except EvidenceError as error:
             return replace(guest, problems=(*guest.problems, str(error)))
+
+
+def _no_way_in(host_side: Host) -> str:
+    """Return why nothing can be asked of a guest that runs, for all its sockets are forwards; empty if it can."""
+    forwarder = host_side.forwarder
+    if forwarder and not forwarder.relay_pid:
+        return f"host: the relay of guest {host_side.guest} is not connected to the forwarder"
+    if forwarder and not forwarder.channel_pid:
+        return f"guest {host_side.guest}: vpnkit-forwarder is not connected to the host"
+    return ""
 
 
 def _line(sock: socket.socket, deadline: float, most: int) -> bytes:
@@ -225,6 +235,7 @@ def collect_host(name: str, ports: Collection[int] = ()) -> Host:
 def _forwarder(status: dict[str, Any], rows: list[dict[str, Any]]) -> Forwarder:
     return Forwarder(
         pid=int(status["pid"]),
+        relay_pid=int(status["relay_pid"]),
         channel_pid=int((status.get("channel") or {}).get("pid", 0)),
         started=float(status["started"]),
         binds=tuple(status.get("bind", ())),
@@ -255,7 +266,7 @@ def _listeners(forwarder: Forwarder | None, asked: Collection[Endpoint]) -> tupl
     inspected = {
         inode for inode, address in sockets.items() if not asked or any(clash(address, endpoint) for endpoint in asked)
     }
-    own_pids = (forwarder.pid, forwarder.channel_pid) if forwarder else ()
+    own_pids = (forwarder.pid, forwarder.relay_pid) if forwarder else ()
     holders = listening_sockets.find_processes(inspected, pids=own_pids)
     holders |= listening_sockets.find_processes(
         inspected - holders.keys()
@@ -268,8 +279,8 @@ def _listeners(forwarder: Forwarder | None, asked: Collection[Endpoint]) -> tupl
 
 def _named(process: listening_sockets.SocketHolder, forwarder: Forwarder | None) -> Process:
     """Return a process by the name of its program, or of its script if the program is an interpreter."""
-    if forwarder and process.pid == forwarder.pid:
-        return Process(process.pid, "forwarder")
+    if forwarder and process.pid in (forwarder.pid, forwarder.relay_pid):
+        return Process(process.pid, "forwarder" if process.pid == forwarder.pid else "relay")
     program, *arguments = [*process.command.split(), "?"]
     script = next(iter(arguments), "")
     interpreted = Path(program).name.startswith(_INTERPRETERS) and script.startswith("/")

@@ -73,6 +73,8 @@ def _reason(machine: Machine, query: Query) -> Finding:
         return host_hops.forwarder_down(forward, machine)
     if machine.host.guest_state != "running":
         return host_hops.guest_down(forward, machine.host.guest, machine.host.guest_state)
+    if machine.guest is None and not machine.host.forwarder.relay_pid:
+        return host_hops.relay_down(forward, machine.host.guest)
     if machine.guest is None and not machine.host.forwarder.channel_pid:
         return host_hops.channel_down(forward, machine.host.guest)
     return (

@@ -8,8 +8,8 @@ from ..model import Listener, Machine, format_processes
 from .findings import ChainWalk, Finding, broken, ok, processes, served_by
 
 _IN_USE = "address already in use"
-# How the guest's forwarder begins what it says; what the host's kernel said begins otherwise.
-_BY_GUEST = "guest: "
+# How the relay begins what it says; what the host's kernel said begins otherwise.
+_BY_RELAY = "host: "
 
 
 def host_socket(walk: ChainWalk) -> Finding:
@@ -19,7 +19,7 @@ def host_socket(walk: ChainWalk) -> Finding:
     facts = {"listen": forward.listen.hostport, "protocol": forward.listen.protocol, "processes": processes(sockets)}
     holders = format_processes(dict.fromkeys(process for listener in sockets for process in listener.processes))
     finding = ok("host-socket", "host", forward.listen.display(protocol=True), served_by(sockets), **facts)
-    if forward.state != "failed" or forward.error.startswith(_BY_GUEST):
+    if forward.state != "failed" or forward.error.startswith(_BY_RELAY):
         return finding
     if _IN_USE in forward.error:
         return port_taken(finding, forward.listen, holders)
@@ -48,7 +48,7 @@ def listeners(machine: Machine, listen: Endpoint) -> list[Listener]:
 
 
 def forward(walk: ChainWalk) -> Finding:
-    """Judge the forwarder and its channel into the guest."""
+    """Judge the forwarder, the relay and its channel into the guest."""
     entry, host = walk.forward, walk.machine.host
     daemon = host.forwarder
     finding = ok(
@@ -61,6 +61,7 @@ def forward(walk: ChainWalk) -> Finding:
         origin=entry.origin,
         state=entry.state,
         pid=daemon.pid if daemon else 0,
+        relay_pid=daemon.relay_pid if daemon else 0,
         channel_pid=daemon.channel_pid if daemon else 0,
         connections=entry.connections,
         active=entry.active,
@@ -70,13 +71,14 @@ def forward(walk: ChainWalk) -> Finding:
     )
     if host.guest_state != "running":
         return guest_down(finding, host.guest, host.guest_state)
+    if daemon and not daemon.relay_pid:
+        return relay_down(finding, host.guest)
     if daemon and not daemon.channel_pid:
         return channel_down(finding, host.guest)
     if entry.state == "failed":
-        text = f"the guest does not serve {entry.target}: {entry.error.removeprefix(_BY_GUEST)}"
-        return broken(
-            finding, "forward-refused", text, "correct the target, or install the same portchain on both sides"
-        )
+        text = f"the relay does not serve {entry.target}: {entry.error.removeprefix(_BY_RELAY)}"
+        remedy = f"correct the target, or have relay and forwarder of one version: portchain up --guest {host.guest}"
+        return broken(finding, "forward-refused", text, remedy)
     return finding
 
 
@@ -88,9 +90,15 @@ def guest_down(finding: Finding, guest: str, state: str) -> Finding:
     return broken(finding, "guest-down", f"guest {guest} is {state}: clients wait at the host's socket", remedy)
 
 
+def relay_down(finding: Finding, guest: str) -> Finding:
+    """Return the verdict on a guest whose relay is not connected to the forwarder."""
+    text = f"the relay of guest {guest} is not connected to the forwarder: clients wait at the host's socket"
+    return broken(finding, "relay-down", text, f"it is restarted by itself; if not: portchain up --guest {guest}")
+
+
 def channel_down(finding: Finding, guest: str) -> Finding:
-    """Return the verdict on a guest whose end of the forwards is not connected."""
-    text = f"vpnkit-forwarder of guest {guest} is not connected: clients wait at the host's socket"
+    """Return the verdict on a guest that lends the relay no sockets."""
+    text = f"vpnkit-forwarder of guest {guest} is not connected to the relay: clients wait at the host's socket"
     reboot = f"ansible-playbook playbooks/guest.yml --limit {guest} -e guest_state=restarted"
     return broken(finding, "channel-down", text, f"it is restarted by itself; if not: {reboot}")
 

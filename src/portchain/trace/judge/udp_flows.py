@@ -7,6 +7,7 @@ from .findings import ChainWalk, Finding, broken
 
 # A flow that was silent for longer is over, or begins anew before it is missed.
 _LATELY = 10.0  # seconds
+_MAX_FORGOTTEN = 20  # flows in one command
 
 
 def elsewhere(walk: ChainWalk, finding: Finding, published_at: Endpoint, target: Endpoint) -> Finding | None:
@@ -22,6 +23,6 @@ def elsewhere(walk: ChainWalk, finding: Finding, published_at: Endpoint, target:
         f"{len(astray)} of {len(recent)} clients are not led to {target.hostport}: what comes from {source} "
         f"goes to {actual}, as its first datagram did, for conntrack keeps to that while more come"
     )
-    kill = walk.shell("ctr", "-n", "services.linuxkit", "tasks", "kill", "-s", "SIGKILL", "vpnkit-forwarder")
-    remedy = f"start the client anew; or end all connections through the guest's ports, to be dialled again: {kill}"
-    return broken(finding, "flow-elsewhere", text, remedy)
+    ends = (published_at.hostport, *(flow.source.hostport for flow in astray[:_MAX_FORGOTTEN]))
+    forget = walk.shell("env", "PYTHONPATH=/usr/lib/portchain", "python3", "-m", "portchain.guest.forget_flows", *ends)
+    return broken(finding, "flow-elsewhere", text, f"start the client anew, or have conntrack forget: {forget}")

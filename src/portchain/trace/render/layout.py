@@ -1,4 +1,4 @@
-"""Lay the picture out in columns: host ports, forwarder, guest listeners, nat rules, bridges, veth pairs, containers.
+"""Lay the picture out in columns: host ports, relay, guest listeners, nat rules, bridges, veth pairs, containers.
 
 Each chain is a row. A box that chains share stands at the middle of their rows, so that lines meet and do not cross.
 """
@@ -15,11 +15,11 @@ from .scene import ChainEnd, NetworkSegment, Scene
 from .shapes import (
     BOX,
     BRIDGE,
-    FORWARDER,
     GUEST_ZONE,
     HOST_ZONE,
     LARGE,
     LISTENER,
+    RELAY,
     RULE,
     SMALL,
     TINY,
@@ -97,30 +97,33 @@ class _Layout:
         return y + 12
 
     def _draw_sides(self, top: float, bottom: float) -> None:
-        """Draw the frames of host and guest, and vpnkit-forwarder along all rows."""
+        """Draw the frames of host and guest, and the relay along all rows."""
         daemon = self.scene.machine.host.forwarder
-        channel = daemon.channel_pid if daemon else 0
+        relay, channel = (daemon.relay_pid, daemon.channel_pid) if daemon else (0, 0)
         pid = f"forwarder, pid {daemon.pid}" if daemon else "forwarder: no answer"
         self.picture.height = bottom + 2 * _TOP
         self.picture.below[:0] = [
             Rect(HOST_ZONE.left, _TOP, HOST_ZONE.width, bottom, "zone", radius=10),
             Rect(GUEST_ZONE.left, _TOP, GUEST_ZONE.width, bottom, "zone", radius=10),
             Rect(
-                FORWARDER.left,
+                RELAY.left,
                 top,
-                FORWARDER.width,
+                RELAY.width,
                 bottom - top - 2,
                 "box" if channel else "box broken",
-                "vpnkit-forwarder accepts on the host's own sockets, which the forwarder hands over, and dials inside",
+                "accepts on the sockets that the forwarder hands over, and dials with sockets of the guest's network, "
+                "which vpnkit-forwarder lends",
             ),
         ]
-        left = FORWARDER.left + 10
+        left = RELAY.left + 8
         self.picture.above += [
             Text(HOST_ZONE.left + 10, 36, "host", "bold", size=LARGE),
             Text(HOST_ZONE.left + 10, 54, pid, "dim" if daemon else "bad", size=SMALL).within(HOST_ZONE.width - 16),
-            Text(left, top + 18, "vpnkit-", "bold", size=SMALL),
-            Text(left, top + 33, "forwarder", "bold", size=SMALL),
-            Text(left, top + 48, f"pid {channel}" if channel else "away", "dim" if channel else "bad", size=SMALL),
+            Text(left, top + 18, "relay", "bold", size=SMALL),
+            _pid(left, top + 33, relay),
+            Text(left, top + 50, "with sockets of", "dim", size=SMALL),
+            Text(left, top + 65, "vpnkit-forwarder", size=SMALL),
+            _pid(left, top + 80, channel),
         ]
 
     def _draw_segment(self, segment: NetworkSegment, top: float) -> float:
@@ -181,6 +184,11 @@ class _Layout:
         if summary:
             style = "dim mono" if running else "dim"
             self.picture.above.append(Text(left, top + 33, summary, style, size=TINY).within(BOX.width - 16))
+
+
+def _pid(x: float, y: float, pid: int) -> Text:
+    """Return the line below a process's name."""
+    return Text(x, y, f"pid {pid}" if pid else "away", "dim" if pid else "bad", size=SMALL)
 
 
 def _health(guest: Guest) -> str:

@@ -12,10 +12,10 @@ from .scene import ChainEnd, NetworkSegment, broken_hop, inside_port, process_of
 from .shapes import (
     BOX,
     BRIDGE,
-    FORWARDER,
     HOST,
     LISTENER,
     PORT,
+    RELAY,
     RULE,
     SIZE,
     SMALL,
@@ -244,7 +244,7 @@ def _reason(chain: Chain, y: float) -> list[Shape]:
 def _stations(segment: NetworkSegment, chain: Chain, y: float, cells: list[float], middle: float) -> list[Station]:
     """Return what the chain's line touches, from left to right."""
     listener, rule, port = cells
-    stations = [Station("host-socket", HOST, y), Station("forward", FORWARDER, y)]
+    stations = [Station("host-socket", HOST, y), Station("forward", RELAY, y)]
     if _listener(chain):
         stations.append(Station("guest-listener", LISTENER, listener))
     if _rule(chain):

@@ -27,15 +27,15 @@ class Column:
 
 
 HOST = Column(22, 132)
-FORWARDER = Column(236, 84)
+RELAY = Column(184, 112)
 LISTENER = Column(352, 132)
 RULE = Column(506, 184)
 BRIDGE = Column(722, 132)
 VETH = Column(892, 128)
 BOX = Column(1058, 258)
 PORT = Column(BOX.left + 8, 112)
-HOST_ZONE = Column(12, 152)
-GUEST_ZONE = Column(224, 1104)
+HOST_ZONE = Column(12, 294)
+GUEST_ZONE = Column(340, 988)
 WIDTH = 1340.0
 
 

@@ -170,3 +170,23 @@ def test_containers_without_ports_or_networks_are_there_as_well() -> None:
     texts = [shape.text for shape in drawn(big()).shapes if isinstance(shape, Text)]
     assert {"idle", "sandbox", "migrate", "own network"} <= set(texts)
     assert "Exited (137) 2 hours ago; wants 5999" in texts
+
+
+@pytest.mark.parametrize(
+    ("forwarder", "away", "looks"),
+    [
+        ({}, 0, "box"),
+        ({"channel_pid": 0}, 1, "box broken"),
+        ({"channel_pid": 0, "relay_pid": 0}, 2, "box broken"),
+    ],
+    ids=["all there", "no channel", "no relay"],
+)
+def test_what_of_relay_and_channel_is_away_is_said(forwarder: dict[str, int], away: int, looks: str) -> None:
+    machine = seed()
+    assert machine.host.forwarder
+    host = replace(machine.host, forwarder=replace(machine.host.forwarder, **forwarder))
+    picture = drawn(replace(machine, host=host))
+    texts = [one.text for one in picture.above if isinstance(one, Text)]
+    assert texts.count("away") == away
+    assert ("pid 1155" in texts) == (away < 2)
+    assert [one.looks for one in picture.below if isinstance(one, Rect) and "hands over" in one.title] == [looks]

@@ -82,7 +82,7 @@ def test_the_seeds_tables_are_there() -> None:
     words = {
         "summary": ("all reachable", "linuxkit"),
         "containers": ("*:49671-&gt;32443/tcp", "172.17.0.2"),
-        "host-listeners": ("tcp *:8080", "vpnkit-forwarder (pid 1290)"),
+        "host-listeners": ("tcp *:8080", "relay (pid 1155)"),
         "guest-listeners": ("127.0.0.1:55004", "1668/dockerd"),
         "nat-rules": ("--to-destination 172.17.0.2:8080", "DOCKER"),
         "networks": ("br-a22db289b316", "192.168.49.0/24"),

@@ -193,8 +193,14 @@ class Guest:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The parts that are running: both forwarders, engine, the engine's containerd, guest. Raises OSError."""
-        found = {"guest": self.pid, "forwarder": json.loads(self.control("GET", "/status")[1])["pid"]}
+        """The parts that are running: forwarder, relay, vpnkit-forwarder, engine, its containerd, guest.
+
+        Raises OSError.
+        """
+        status = json.loads(self.control("GET", "/status")[1])
+        found = {"guest": self.pid, "forwarder": status["pid"]}
+        if status["relay_pid"]:
+            found["relay"] = status["relay_pid"]
         for pid in family(self.pid):
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             part = next((name for name, sign in SIGNS.items() if sign <= set(words)), None)
@@ -215,9 +221,9 @@ class Guest:
             raise OSError(f"{path}: {error.stderr}") from None
 
     def use(self) -> dict[str, Use]:
-        """What the two forwarders take."""
+        """What forwarder, relay and vpnkit-forwarder take."""
         pids = self.pids
-        return {name: Use.of(pids[name]) for name in ("forwarder", "vpnkit-forwarder")}
+        return {name: Use.of(pids[name]) for name in ("forwarder", "relay", "vpnkit-forwarder")}
 
 
 @contextmanager

@@ -19,15 +19,18 @@ from support.waiting import eventually
 
 BACK_WITHIN = 30.0
 RIGHT_WITHIN = 3.0
-PARTS = 5
+PARTS = 6
 IN_CONTAINER = re.compile(r"/docker/([0-9a-f]{64})")
 ORDERS = (
     ("forwarder",),
+    ("relay",),
     ("vpnkit-forwarder",),
     ("dockerd",),
     ("guest",),
     ("forwarder", "dockerd"),
+    ("relay", "forwarder"),
     ("vpnkit-forwarder", "containerd", "forwarder"),
+    ("dockerd", "relay", "vpnkit-forwarder"),
     ("dockerd", "vpnkit-forwarder", "forwarder"),
     ("forwarder", "guest"),
 )
@@ -161,4 +164,4 @@ def test_connections_live_through_a_restart_of_the_daemon(fleet: Fleet, guest: G
         client.sendall(b"after")
         assert client.recv(5) == b"after"
     assert after["forwarder"] != before["forwarder"]
-    assert after["vpnkit-forwarder"] == before["vpnkit-forwarder"]
+    assert after["relay"] == before["relay"]

@@ -112,6 +112,7 @@ WAYS: dict[str, Restart] = {
     "network": leave_and_join_its_network,
     "engine": restart_the_engine,
     "dockerd killed": kill("dockerd"),
+    "relay killed": kill("relay"),
     "vpnkit-forwarder killed": kill("vpnkit-forwarder"),
     "guest killed": kill("guest"),
 }

@@ -33,7 +33,8 @@ def services(guest: str) -> list[dict[str, Any]]:
         command = ssh_command(guest, guest_module_command("health"))
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE, check=False)
     except subprocess.TimeoutExpired:
-        raise CommandError(f"guest {guest}: its services gave no answer in {_DEADLINE} s; is it booting?") from None
+        remedy = f"is it booting? portchain trace --guest {guest} says what is away"
+        raise CommandError(f"guest {guest}: its services gave no answer in {_DEADLINE} s; {remedy}") from None
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0].partition(";")[0]
         remedy = "is the service diagnose, which answers, in its YAML?"

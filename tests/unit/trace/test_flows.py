@@ -70,6 +70,14 @@ def test_a_client_that_is_led_elsewhere_breaks_the_chain(astray: str, to: str) -
     assert found.remedy.endswith("-m portchain.guest.forget_flows 127.0.0.1:8080 127.0.0.1:40001")
 
 
+def test_a_command_forgets_at_most_twenty_flows() -> None:
+    found = verdict(serving(*(line(sport=40000 + n) for n in range(30))))
+    assert found
+    assert "30 of 30 clients" in found.text
+    assert found.remedy.endswith(" 127.0.0.1:40018 127.0.0.1:40019")
+    assert found.remedy.count("127.0.0.1:400") == 20
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -108,6 +108,7 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "host_forwarder_privileged_ports": ((True, "no"), ("perhaps", None, [])),
     "host_forwarder_random_address": (("", "*", "127.0.0.1", "::1"), ("localhost", "10.0.0.0/8", None, True, 1)),
     "host_forwarder_random_ports": (("49152-65535", "50000"), ("0", "5-4", "1-70000", "a", *NOT_TEXT)),
+    "host_forwarder_relay_uid": ((65536, "1999999"), (0, 65535, 2**32, *SMALL_NUMBERS)),
     "host_forwarder_state": (("started", "stopped", "absent"), ("restarted", "", None, False)),
     "portchain_guest": (("linuxkit", "a-1_b"), ("Linuxkit", "../x", "x" * 33, *NAMES)),
     "portchain_machine": (("localhost", "server-1.example"), WORDS),

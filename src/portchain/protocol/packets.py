@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import socket
 from collections.abc import Callable, Sequence
@@ -115,9 +116,14 @@ class PacketConnection:
         Raise EOFError if the other side is gone, ProtocolError, OSError. The kernel closes descriptors beyond
         ``max_descriptors``.
         """
-        data, descriptors, flags, _ = socket.recv_fds(
-            self.sock, MAX_PACKET, self._max_descriptors, socket.MSG_CMSG_CLOEXEC
+        received = array.array("i")
+        data, control, flags, _ = self.sock.recvmsg(
+            MAX_PACKET, socket.CMSG_LEN(self._max_descriptors * received.itemsize), socket.MSG_CMSG_CLOEXEC
         )
+        for level, kind, value in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received.frombytes(value[: len(value) - len(value) % received.itemsize])
+        descriptors = received.tolist()
         try:
             if not data:
                 raise EOFError

@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import NamedTuple
 
@@ -39,6 +39,18 @@ def reset(sock: socket.socket) -> None:
 def do_not_linger(sock: socket.socket) -> None:
     """Make close() of a socket return at once, whatever else who has it asked for."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+
+def close_without_lingering(descriptors: Iterable[int]) -> None:
+    """Close sockets and pipes."""
+    for descriptor in descriptors:
+        try:
+            sock = socket.socket(fileno=descriptor)
+        except OSError:
+            os.close(descriptor)
+        else:
+            do_not_linger(sock)
+            sock.close()
 
 
 class Meter:

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...net.relay import close_without_lingering
 from ...net.socket_address import peer_pid
 from ...protocol import lending
 from ...protocol.handoff import (
@@ -21,7 +22,7 @@ from ...protocol.handoff import (
     UdpClient,
     from_relay,
 )
-from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError, close_all
+from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError
 from .table import ForwardTable
 
 RETRY_SECONDS = 0.1
@@ -75,7 +76,7 @@ class RelayLink:
     def _let_go(self) -> None:
         """Close the connections that no relay has taken on."""
         while self._kept:
-            close_all(self._kept.popleft()[1])
+            close_without_lingering(self._kept.popleft()[1])
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -147,7 +148,7 @@ class RelayLink:
                 del self._changed[name]
             while self._kept:
                 self._connection.send(*self._kept[0])
-                close_all(self._kept.popleft()[1])
+                close_without_lingering(self._kept.popleft()[1])
         except BlockingIOError:
             self._blocked = True
             self._loop.add_writer(sock, self._flush)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 
 CSRF_HEADER = "x-portchain"
 _SAFE = ("GET", "HEAD")
@@ -146,8 +145,6 @@ def _same(given: str, expected: Iterable[str]) -> bool:
 
 
 def _cookies(header: str, name: str) -> list[str]:
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return []
-    return [morsel.value] if morsel else []
+    """Return the values of all cookies of a name: a page of another port of this host may have set one, too."""
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]

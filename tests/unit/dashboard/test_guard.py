@@ -50,6 +50,18 @@ def test_no_other_token_and_no_other_place_for_it(path: str, token: str) -> None
 
 
 @pytest.mark.parametrize(
+    "cookie",
+    [
+        "portchain_8000=another; portchain_8000=session",
+        "portchain_8000=session; portchain_8000=another",
+        'portchain_8000=session; "=; bad[name]=1',
+    ],
+)
+def test_a_cookie_that_another_page_set_locks_nobody_out(cookie: str) -> None:
+    assert decide(cookie=cookie) == Admitted("/")
+
+
+@pytest.mark.parametrize(
     "cookie", [None, "", "portchain_8000=", "portchain_8000=token", "portchain_8001=session", "=;=;\x00", "session"]
 )
 def test_without_the_cookie_nothing(cookie: str | None) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from probing import Guest, as_root
 from testinfra.host import Host
 
 RUN = Path("/run/portchain/hostile")
@@ -66,6 +67,13 @@ def test_guest_root_changes_no_mode_on_the_host() -> None:
     assert folder.stat().st_mode & 0o777 == 0o750
     assert (folder / "docker.sock").stat().st_mode & 0o777 == 0o600
     assert (folder.stat().st_uid, folder.stat().st_gid) == (0, 13_000_000)
+
+
+def test_the_process_that_holds_the_guest_has_nothing_open_of_the_hosts(attacker: Guest) -> None:
+    parent = Path(f"/proc/{attacker.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    listing = as_root("ls", "-l", f"/proc/{parent}/fd").splitlines()[1:]
+    assert {line.partition(" -> ")[2].partition(":")[0] for line in listing} <= {"pipe", "/dev/null"}
+    assert len(listing) == 3
 
 
 def test_the_guest_uses_its_sockets_all_the_same(guest_root: Host) -> None:

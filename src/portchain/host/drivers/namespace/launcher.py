@@ -7,6 +7,7 @@ import enum
 import os
 import resource
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 from ....linux import syscalls
@@ -18,6 +19,7 @@ from .network import Gateway
 from .rootfs import OuterRoot, enter
 
 INIT = "/sbin/init"
+_FIRST_OTHER = 3  # after standard input, output and error
 _ENVIRONMENT = {
     "PATH": PATH,
     "HOME": "/root",
@@ -84,6 +86,11 @@ class ProcessGate:
             raise LaunchError(f"guest: {what} failed")
         return line.decode().strip()
 
+    @property
+    def descriptors(self) -> list[int]:
+        """The ends that are open."""
+        return list(self._ends.values())
+
     def close(self, *ends: str) -> None:
         """Close the named ends, or both."""
         for end in ends or tuple(self._ends):
@@ -138,6 +145,7 @@ class Holder:
     def _hold(self) -> None:
         """Make the namespaces, start the first process and exit with its ending; runs in the holder."""
         syscalls.die_with_parent()
+        self._close_others()
         _raise_limits()
         self._groups.join()
         os.setsid()
@@ -151,8 +159,17 @@ class Holder:
         syscalls.unshare(_INNER)
         init = syscalls.fork(self._init)
         self._init_started.open(str(init))
+        _close_from(_FIRST_OTHER)
         _, status = os.waitpid(init, 0)
         os._exit(Ending.of_init(status))
+
+    def _close_others(self) -> None:
+        """Close what is the supervisor's alone, such as descriptors of the host's namespaces."""
+        gates = (self._unshared, self._mapped, self._init_started, self._connected)
+        kept = sorted({self._console.writer, *(end for gate in gates for end in gate.descriptors)})
+        for before, after in pairwise([_FIRST_OTHER - 1, *kept]):
+            os.closerange(before + 1, after)
+        _close_from(kept[-1] + 1)
 
     def _init(self) -> None:
         """Enter the root and run init; runs in the guest's first process."""
@@ -163,6 +180,11 @@ class Holder:
         for output in (1, 2):
             os.dup2(self._console.writer, output)
         os.execve(INIT, ["init"], _ENVIRONMENT)
+
+
+def _close_from(first: int) -> None:
+    """Close all descriptors from ``first`` on."""
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _raise_limits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -52,6 +53,18 @@ def test_nothing_is_accused_while_others_come_and_go(probe: Callable[..., Any], 
         stop.set()
         churning.join(30)
     assert found == [None] * 20
+
+
+def test_forwarder_and_relay_hold_the_hosts_socket(
+    served: Callable[..., tuple[Any, int]], guest: Guest, trace: Callable[..., dict[str, Any]]
+) -> None:
+    _, port = served()
+    socket_hop, forward_hop, *_ = trace(port)["chains"][0]["hops"]
+    status = json.loads(guest.control("GET", "/status")[1])
+    holders = {process["command"]: process["pid"] for process in socket_hop["facts"]["processes"]}
+    assert holders == {"forwarder": status["pid"], "relay": status["relay_pid"]}
+    assert forward_hop["facts"]["relay_pid"] == status["relay_pid"]
+    assert forward_hop["facts"]["channel_pid"] == status["channel"]["pid"]
 
 
 def test_every_kind_of_forward_is_whole(

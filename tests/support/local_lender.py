@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import make_socket
@@ -22,6 +23,8 @@ class LocalLender:
         return self.stock
 
     def take(self, protocol: str, family: int) -> socket.socket:
+        if not self.stock:
+            raise OSError(errno.ENOBUFS, "none left")
         self.stock -= 1
         return make_socket(kind_of(protocol, family))
 

@@ -6,11 +6,9 @@ import asyncio
 import logging
 import socket
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...net.relay import close_without_lingering
 from ...net.socket_address import peer_pid
 from ...protocol import lending
 from ...protocol.handoff import (
@@ -22,11 +20,11 @@ from ...protocol.handoff import (
     UdpClient,
     from_relay,
 )
-from ...protocol.packets import Hello, Message, PacketConnection, ProtocolError
+from ...protocol.packets import Hello, PacketConnection, ProtocolError
+from .kept_connections import KeptConnections
 from .table import ForwardTable
 
 RETRY_SECONDS = 0.1
-KEEP_SECONDS = 30.0  # for which the connections of a relay that ended are kept
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ class RelayLink:
         self._greeted = False
         self._changed: dict[str, None] = {}
         self._blocked = False
-        self._kept: deque[tuple[Message, list[int]]] = deque()
+        self._kept = KeptConnections()
         self._missed = False
         self._retry = self._loop.call_soon(self._connect)
 
@@ -71,12 +69,7 @@ class RelayLink:
         """Disconnect from the relay."""
         self._disconnect("the host's forwarder stops")
         self._retry.cancel()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Close the connections that no relay has taken on."""
-        while self._kept:
-            close_without_lingering(self._kept.popleft()[1])
+        self._kept.let_go()
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -113,7 +106,7 @@ class RelayLink:
             if isinstance(message, Hello):
                 self._greet()
             elif isinstance(message, Connection | UdpClient):
-                self._kept.append((message, descriptors))
+                self._kept.add(message, descriptors)
             elif isinstance(message, GuestConnected):
                 log.info("guest connected, pid %d", message.pid)
                 self.guest = ConnectedGuest(message.pid, time.time())
@@ -146,9 +139,7 @@ class RelayLink:
             for name in list(self._changed):
                 self._connection.send(*self.table.message_for(name))
                 del self._changed[name]
-            while self._kept:
-                self._connection.send(*self._kept[0])
-                close_without_lingering(self._kept.popleft()[1])
+            self._kept.pass_on(self._connection)
         except BlockingIOError:
             self._blocked = True
             self._loop.add_writer(sock, self._flush)
@@ -173,6 +164,4 @@ class RelayLink:
         self.table.relay_lost()
         self._lose_guest(reason)
         self._retry = self._loop.call_later(RETRY_SECONDS, self._connect)
-        if self._kept:
-            log.info("keeping %d connections for the relay that follows", len(self._kept))
-            self._loop.call_later(KEEP_SECONDS, self._let_go)
+        self._kept.wait()

@@ -45,7 +45,7 @@ class ForwarderEnd:
         self._lender = Lender(loop, lending, self, discarder)
         self._streams = Acceptor(loop, self._schedule_report, self._lender)
         self._datagrams = UdpForwards(loop, self._lender, self._schedule_report)
-        self._served: dict[str, None] = {}
+        self._served: dict[str, Listening | Failed] = {}
         self._guest: GuestConnected | None = None
         self._connection: PacketConnection | None = None
         self._outgoing: deque[Message] = deque()
@@ -161,17 +161,17 @@ class ForwarderEnd:
         try:
             server.listen(message, descriptor)
         except ValueError as error:
-            self._send(Failed(message.id, f"host: {error}"))
-            return
-        self._served[message.id] = None
+            self._served[message.id] = Failed(message.id, f"host: {error}")
+        else:
+            self._served[message.id] = Listening(message.id)
         if self._guest:
-            self._send(Listening(message.id))
+            self._send(self._served[message.id])
 
     def _tell_of_guest(self) -> None:
         if self._guest:
             self._send(self._guest)
-            for name in self._served:
-                self._send(Listening(name))
+            for state in list(self._served.values()):
+                self._send(state)
 
     def _disconnect(self, reason: str) -> None:
         """Close all listeners, so that a new forwarder can bind; connections go on."""

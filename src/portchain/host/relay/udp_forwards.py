@@ -115,16 +115,16 @@ class _UdpForward:
             self._forwards.loop.watch(self.listener.fileno(), EPOLLIN, self._from_clients)
 
     def _from_clients(self, _mask: int) -> None:
-        """Pass datagrams on; those of new clients wait in the socket's buffer until the guest has lent a socket."""
+        """Pass datagrams on; the first ones wait in the socket's buffer until the guest has lent a socket."""
         if self.listener is None:
             return
         lent = self._forwards.lender.count(self.target) if self._forwards.lender.connected else 0
-        if not lent:
+        if not lent and not len(self.clients):
             self._forwards.loop.forget(self.listener.fileno())
             self._forwards.loop.later(PAUSE_SECONDS, self._watch)
             return
         try:
-            sizes = self._forwards.batch.receive(self.listener, self.view, 0, min(lent, SLOTS))
+            sizes = self._forwards.batch.receive(self.listener, self.view, 0, min(lent or SLOTS, SLOTS))
         except OSError:  # nothing there, or an error of an earlier answer
             return
         self._forwards.on_activity()
@@ -202,7 +202,7 @@ class _UdpForward:
         self.tally.dropped += count
         if client and error in _REFUSALS:
             client.flow.answered = client.flow.answered or False
-        if error not in (0, errno.EAGAIN):
+        if error not in (0, errno.EAGAIN, errno.ENOBUFS):
             self.tally.error = f"guest: sending to {self.target}: {os.strerror(error)}"
             self._forwards.on_activity()
 

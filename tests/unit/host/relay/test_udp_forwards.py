@@ -129,6 +129,18 @@ def test_datagrams_wait_until_the_guest_lends(stage: Stage) -> None:
     assert stage.lender.stock == 0
 
 
+def test_a_client_that_has_its_socket_goes_on_while_the_guest_lends_none(stage: Stage) -> None:
+    with stage.client() as known, stage.client() as new:
+        known.send(b"1")
+        stage.heard(stage.server)
+        stage.lender.stock = 0
+        new.send(b"lost")
+        known.send(b"2")
+        assert stage.heard(stage.server)[0] == b"2"
+        (counters,) = stage.forwards.counters()
+        assert (counters.dropped, counters.error) == (1, "")
+
+
 def test_clients_stay_while_the_forwarder_is_away(stage: Stage) -> None:
     with stage.client() as client:
         client.send(b"before")

@@ -31,7 +31,7 @@ def guest_root() -> Host:
 
 
 @contextlib.contextmanager
-def _nobody_waits() -> Iterator[None]:
+def _nobody_waits(*whose: str) -> Iterator[None]:
     took: list[float] = []
     refused: list[str] = []
     ended = threading.Event()
@@ -44,7 +44,7 @@ def _nobody_waits() -> Iterator[None]:
             took.append(time.monotonic() - began)
             ended.wait(0.02)
 
-    asking = [threading.Thread(target=ask, args=item) for item in PORTS.items()]
+    asking = [threading.Thread(target=ask, args=(name, PORTS[name])) for name in whose or PORTS]
     for thread in asking:
         thread.start()
     try:
@@ -60,6 +60,6 @@ def _nobody_waits() -> Iterator[None]:
 
 
 @pytest.fixture
-def nobody_waits() -> Callable[[], AbstractContextManager[None]]:
-    """Makes sure that another port of the same guest and another guest answer at once, as long as a block runs."""
+def nobody_waits() -> Callable[..., AbstractContextManager[None]]:
+    """Makes sure that all PORTS, or those of ``whose`` names, answer at once as long as a block runs."""
     return _nobody_waits

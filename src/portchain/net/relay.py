@@ -132,7 +132,7 @@ _pipes = _PipePool()
 class _End:
     """One socket of a relay, with what was read from it and not yet written to the other."""
 
-    __slots__ = ("ended", "fd", "mask", "meter", "other", "pipe", "relay", "sock", "unsent")
+    __slots__ = ("ended", "fd", "mask", "meter", "other", "pipe", "relay", "sock", "suspect", "unsent")
     other: _End
 
     def __init__(self, relay: Relay, sock: socket.socket, meter: Meter) -> None:
@@ -144,6 +144,7 @@ class _End:
         self.pipe: _Pipe | None = None
         self.unsent = b""
         self.ended = False
+        self.suspect = False
 
     def ready(self, mask: int) -> None:
         if mask & EPOLLIN:
@@ -157,8 +158,13 @@ class _End:
             self._fail(mask)
 
     def _fail(self, mask: int) -> None:
-        """End the connection on an error, and on a hang-up without end of stream, which comes of disconnecting."""
-        if mask & EPOLLERR or self.mask & EPOLLIN:
+        """End the connection on an error, and on a hang-up without end of stream, which comes of disconnecting.
+
+        An event may be older than the wish to read: what is true of the end itself comes again.
+        """
+        if self.mask & EPOLLIN and not self.suspect:
+            self.suspect = True
+        elif mask & EPOLLERR or self.mask & EPOLLIN:
             self.relay.abort()
         elif not self.mask:
             self.relay.loop.forget(self.fd)
@@ -232,6 +238,7 @@ class _End:
 
     def _watch(self, mask: int) -> None:
         self.mask = mask
+        self.suspect = False
         self.relay.loop.watch(self.fd, mask, self.ready)
 
     def _end(self) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import socket
 import time
 from collections.abc import Callable, Iterator
+from select import EPOLLHUP, EPOLLIN
 
 import pytest
 
@@ -114,3 +115,13 @@ def test_urgent_data_is_left_out_and_does_not_keep_the_loop_busy(stage: Stage) -
     stage.client.send(b"after")
     stage.run(lambda: stage.meters[0].bytes == 4 * BUFFER_SIZE + len(b"after"))
     assert stage.server.recv(10) == b"after"
+
+
+def test_an_event_older_than_the_wish_to_read_ends_nothing(stage: Stage) -> None:
+    end = stage.relay._target
+    end._watch(EPOLLIN)
+    end.ready(EPOLLHUP)  # as it is if reading began again in the same round
+    stage.server.send(b"the rest")
+    stage.run(lambda: stage.meters[1].bytes)
+    assert stage.client.recv(10) == b"the rest"
+    assert not stage.closed

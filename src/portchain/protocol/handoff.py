@@ -98,6 +98,11 @@ class UdpClient(Message):
 
 
 @dataclass(frozen=True)
+class Serve(Message):
+    """To the relay: all forwards, and the connections of the relay before, have been sent."""
+
+
+@dataclass(frozen=True)
 class GuestConnected(Message):
     """From the relay: the guest's vpnkit-forwarder, ``pid`` as the host numbers it, is there since now."""
 
@@ -113,7 +118,7 @@ class GuestLost(Message):
 
 def from_forwarder() -> Receiver:
     """Return a receiver for the relay's end."""
-    return Receiver((Listen, Close, Connection, UdpClient), VERSION)
+    return Receiver((Listen, Close, Connection, UdpClient, Serve), VERSION)
 
 
 def from_relay() -> Receiver:

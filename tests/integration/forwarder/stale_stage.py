@@ -53,6 +53,7 @@ class Stage:
         self._client = bound(self._address, 0)
         self._client.connect(listener.getsockname())
         self._forwards.listen(Listen("udp::1", str(Endpoint("udp", self._address, port))), listener.detach())
+        self._forwards.serve()
         self.peers: set[int] = set()
 
     def serve(self, *ports: int) -> None:

@@ -17,6 +17,7 @@ from ...protocol.handoff import (
     Connection,
     GuestConnected,
     GuestLost,
+    Serve,
     UdpClient,
     from_relay,
 )
@@ -53,6 +54,7 @@ class RelayLink:
         self._connection: PacketConnection | None = None
         self._greeted = False
         self._changed: dict[str, None] = {}
+        self._complete = False
         self._blocked = False
         self._kept = KeptConnections()
         self._missed = False
@@ -140,6 +142,9 @@ class RelayLink:
                 self._connection.send(*self.table.message_for(name))
                 del self._changed[name]
             self._kept.pass_on(self._connection)
+            if not self._complete:
+                self._connection.send(Serve())
+                self._complete = True
         except BlockingIOError:
             self._blocked = True
             self._loop.add_writer(sock, self._flush)
@@ -158,7 +163,7 @@ class RelayLink:
         self._connection.sock.close()
         self._connection = None
         self.relay_pid = 0
-        self._greeted = False
+        self._greeted = self._complete = False
         self._blocked = False
         self._changed.clear()
         self.table.relay_lost()

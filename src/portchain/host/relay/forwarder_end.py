@@ -22,6 +22,7 @@ from ...protocol.handoff import (
     GuestLost,
     Listen,
     Listening,
+    Serve,
     UdpClient,
     from_forwarder,
 )
@@ -116,6 +117,8 @@ class ForwarderEnd:
             self._streams.close(message.id)
             self._datagrams.close(message.id)
             self._loop.later(0, lambda: self._send(Closed(message.id)))
+        elif isinstance(message, Serve):
+            self._datagrams.serve()
         elif isinstance(message, Hello):
             log.info("connected to the forwarder")
             self._tell_of_guest()

@@ -96,7 +96,7 @@ class _UdpForward:
         self.listener = sock
         self.view = PEER[socket.AddressFamily(sock.family)]
         sock.setblocking(False)
-        self._watch()
+        self.watch()
 
     def close_listener(self) -> None:
         """Close the socket of the host, if there is one."""
@@ -110,8 +110,9 @@ class _UdpForward:
         self.close_listener()
         self.clients.clear()
 
-    def _watch(self) -> None:
-        if self.listener:
+    def watch(self) -> None:
+        """Receive from clients, if that is to be done now."""
+        if self.listener and self._forwards.serving:
             self._forwards.loop.watch(self.listener.fileno(), EPOLLIN, self._from_clients)
 
     def _from_clients(self, _mask: int) -> None:
@@ -121,7 +122,7 @@ class _UdpForward:
         lent = self._forwards.lender.count(self.target) if self._forwards.lender.connected else 0
         if not lent and not len(self.clients):
             self._forwards.loop.forget(self.listener.fileno())
-            self._forwards.loop.later(PAUSE_SECONDS, self._watch)
+            self._forwards.loop.later(PAUSE_SECONDS, self.watch)
             return
         try:
             sizes = self._forwards.batch.receive(self.listener, self.view, 0, min(lent or SLOTS, SLOTS))
@@ -228,6 +229,7 @@ class UdpForwards:
         self.on_activity = on_activity
         self.unanswered = UnansweredFlows(loop, lender.report_unanswered)
         self.idle = idle
+        self.serving = False
         self.clock = clock
         self.batch = Batch()
         self.answers = _AnswerBatch(loop)
@@ -255,8 +257,15 @@ class UdpForwards:
         if forward:
             forward.close()
 
+    def serve(self) -> None:
+        """Receive from clients from now on, because none that is known is still to come."""
+        self.serving = True
+        for forward in self._forwards.values():
+            forward.watch()
+
     def close_listeners(self) -> None:
-        """Close the sockets of the host; clients stay until they are idle."""
+        """Close the sockets of the host, until `serve` is called again; clients stay until they are idle."""
+        self.serving = False
         for forward in self._forwards.values():
             forward.close_listener()
 

@@ -50,6 +50,7 @@ class Stage:
     def serve(self) -> None:
         message = Listen(ID, f"udp:127.0.0.1:{self.server.getsockname()[1]}")
         self.forwards.listen(message, os.dup(self.listener.fileno()))
+        self.forwards.serve()
 
     def client(self, address: str = "127.0.0.1") -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -152,6 +153,25 @@ def test_clients_stay_while_the_forwarder_is_away(stage: Stage) -> None:
         assert stage.heard(client)[0] == b"late answer"
         client.send(b"after")
         assert stage.heard(stage.server) == (b"after", peer)
+
+
+def test_no_client_is_taken_for_a_new_one_before_the_known_ones_have_come(stage: Stage) -> None:
+    with stage.client() as client:
+        client.send(b"before")
+        peer = stage.heard(stage.server)[1]
+        ((name, raw, sock),) = stage.forwards.suspend()
+        after = Stage()
+        after.forwards.close_listeners()
+        message = Listen(ID, f"udp:127.0.0.1:{stage.server.getsockname()[1]}")
+        after.forwards.listen(message, os.dup(stage.listener.fileno()))
+        client.send(b"after")
+        for _ in range(20):
+            after.loop.run_once(0.005)
+        after.forwards.resume(name, raw, os.dup(sock.fileno()))
+        after.forwards.serve()
+        after.run(lambda: bool(select.select([stage.server], [], [], 0)[0]))
+        assert stage.server.recvfrom(100) == (b"after", peer)
+        after.close()
 
 
 def test_a_client_that_nobody_answers_is_told_of_and_a_refused_one_too(stage: Stage) -> None:

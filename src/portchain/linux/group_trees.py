@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,6 +16,14 @@ def thaw(group: Path) -> None:
     """Thaw ``group`` and all below it, if they are groups of cgroup v1's freezer, whose processes cannot be killed."""
     with contextlib.suppress(FileNotFoundError):
         _walk(group, _thaw, lambda _name, _parent: None)
+
+
+def kill(group: Path) -> None:
+    """Kill the processes of ``group`` itself, such as those of a daemon whose supervisor was killed."""
+    with contextlib.suppress(FileNotFoundError):
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def remove_trees(groups: Collection[Path], patience: float) -> None:

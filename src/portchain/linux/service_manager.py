@@ -205,6 +205,7 @@ def ensure_absent(daemon: Daemon) -> bool:
         )
     group = _read(daemon.folder / memory_limit.GROUP_FILE)
     if group:
+        group_trees.kill(Path(group))
         group_trees.remove_trees([Path(group)], _STOP_DEADLINE)
     shutil.rmtree(daemon.folder)
     with contextlib.suppress(OSError):

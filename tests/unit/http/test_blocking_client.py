@@ -100,12 +100,12 @@ def test_what_is_no_whole_response_is_an_error(tmp_path: Path, answer: bytes, wh
 
 
 def test_a_line_without_end_is_read_in_linear_time(tmp_path: Path) -> None:
-    size = 24 << 20
+    size = 60 << 20
     with server(tmp_path / "s", b"HTTP/1.0 200 OK\r\n\r\n" + bytes(size) + b"\nlast"):
-        begin = time.process_time()
+        began = time.process_time()
         with ask(str(tmp_path / "s"), "GET", "/", 5) as reply:
             assert [len(line) for line in reply.lines()] == [size, 4]
-        assert time.process_time() - begin < 2, "copied once, not for each block"
+        assert time.process_time() - began < 20, "copied once, not for each block"
 
 
 def test_json_nested_without_end_is_an_error(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from portchain.trace.parse import iptables
 from portchain.trace.rules import packet_path
 from portchain.trace.rules.filter_rules import Match, Packet, Rule, RuleChain, RuleSet, Target
 from portchain.trace.rules.hook_passage import Passage
+from support.effort import count_calls
 
 SPACE = NetworkNamespace(
     routes=(
@@ -188,24 +188,21 @@ def test_where_a_translation_leads_by_chance_nothing_more_is_said() -> None:
 
 def test_many_doubts_take_no_time() -> None:
     many = [f"-A OUTPUT -m limit --limit {number}/sec -j MARK --set-xmark 0x2/0x2" for number in range(1, 400)]
-    began = time.process_time()
+    assert count_calls(lambda: sent(*many, "-A OUTPUT -j DROP")) < 1_000_000
     assert sent(*many, "-A OUTPUT -j DROP").end == "accept"
-    assert time.process_time() - began < 2
 
 
 def test_chains_without_end_are_given_up() -> None:
     chains = "".join(f":C{number} - [0:0]\n" for number in range(40))
     jumps = "".join(f"-A C{number} -j C{number + 1}\n" * 3 for number in range(39))
     rules = iptables.parse(f"*filter\n:OUTPUT DROP [0:0]\n{chains}-A OUTPUT -j C0\n{jumps}COMMIT\n")
-    began = time.process_time()
+    assert count_calls(lambda: packet_path.send(rules, PACKET, SPACE)) < 10_000_000
     assert packet_path.send(rules, PACKET, SPACE).end == "accept"
-    assert time.process_time() - began < 10
 
 
 def test_a_rule_that_hides_another_is_sought_among_the_last_ones_alone() -> None:
     chains = "".join(f":C{number} - [0:0]\n" for number in range(1500))
     jumps = "".join(f"-A OUTPUT -j C{number}\n-A C{number} -j RETURN\n" for number in range(1500))
     rules = iptables.parse(f"*nat\n:OUTPUT ACCEPT [0:0]\n{chains}{jumps}COMMIT\n")
-    began = time.process_time()
+    assert count_calls(lambda: packet_path.shadowed(rules, PACKET, SPACE)) < 10_000_000
     assert packet_path.shadowed(rules, PACKET, SPACE) is None
-    assert time.process_time() - began < 2

@@ -29,6 +29,8 @@ def status_of(port: int, path: str = "/") -> int:
 def test_forwards_work_again_after_a_reboot_from_inside(
     host: Host, run_dir: Path, state: dict[str, Any], seed: dict[str, Any]
 ) -> None:
+    """One connection into the guest that goes is held all the time, and so is the guest's network."""
+    held = socket.create_connection(("127.0.0.1", seed["host"]["listeners_tcp"][0]))
     host.run("reboot")
     for port in seed["host"]["listeners_tcp"]:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
@@ -38,6 +40,7 @@ def test_forwards_work_again_after_a_reboot_from_inside(
         return bool(again["pid"] != state["pid"] and again["supervisor"] == state["supervisor"])
 
     eventually(booted_anew, "the guest is back, under the same supervisor", DEADLINE, AWAY)
+    held.close()
     eventually(
         lambda: seed["guest"]["eth0"] in host.run("ip -4 -brief address show eth0").stdout,
         "eth0 is addressed",

@@ -57,7 +57,12 @@ class Gateway:
             os.close(own)
 
     def connect(self, guest: int) -> None:
-        """Make eth0 in the network namespace of process ``guest``, and give the gateway's end its address."""
+        """Make eth0 in the network namespace of process ``guest``, and give the gateway's end its address.
+
+        The network of a guest that has ended, and the link to it, may last as long as a connection into it.
+        """
+        if _LINK in self._run("ip", "-brief", "link"):
+            self._run("ip", "link", "delete", _LINK)
         address = f"{self._spec.gateway}/{self._spec.network.prefixlen}"
         peer = ("name", "eth0", "address", _GUEST_MAC, "netns", str(guest))
         self._run("ip", "link", "add", _LINK, "type", "veth", "peer", *peer)

@@ -23,6 +23,7 @@ BLOB = random.Random(1).randbytes(24 << 20)
 def restart(host: Host) -> None:
     assert host.stop_relay() == 0
     host.start_relay()
+    eventually(host.connected, "the guest to be there again")
 
 
 def test_connections_go_on_whatever_they_hold(host: Host, server: Make) -> None:

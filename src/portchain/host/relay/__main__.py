@@ -53,6 +53,7 @@ def main() -> int:
     stop_at_sigterm(loop)
     loop.run()
     end.hand_on()
+    signal.setitimer(signal.ITIMER_REAL, 0)  # whose signal would end the process once Python's handlers are gone
     return 0
 
 

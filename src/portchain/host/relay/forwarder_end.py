@@ -11,6 +11,7 @@ from select import EPOLLIN, EPOLLOUT
 from ...net.accepting import Acceptor
 from ...net.loop import Loop
 from ...net.relay import RelayState
+from ...ports.forward import Endpoint
 from ...protocol.handoff import (
     MAX_DESCRIPTORS,
     VERSION,
@@ -72,8 +73,9 @@ class ForwarderEnd:
         self._schedule_report()
 
     def lent(self) -> None:
-        """Accept clients again, if that was paused for want of sockets."""
+        """Take clients again, if that was paused for want of sockets."""
         self._streams.unpause()
+        self._datagrams.unpause()
 
     def _accept(self, _mask: int) -> None:
         try:
@@ -167,6 +169,7 @@ class ForwarderEnd:
             self._served[message.id] = Failed(message.id, f"host: {error}")
         else:
             self._served[message.id] = Listening(message.id)
+            self._lender.expect(Endpoint.parse(message.target))
         if self._guest:
             self._send(self._served[message.id])
 

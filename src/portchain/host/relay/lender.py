@@ -85,6 +85,11 @@ class Lender:
         self._ask(kind)
         return self._sockets.count(kind)
 
+    def expect(self, target: Endpoint) -> None:
+        """Have sockets for ``target`` ready by the time its first client comes."""
+        if target.protocol != "unix":
+            self.count(target)
+
     def dial(self, client: socket.socket, target: Endpoint, owner: DialOwner) -> Dialling:
         """Return a dial of ``target`` for ``client``, which has not begun."""
         if target.protocol == "unix":

@@ -122,7 +122,7 @@ class _UdpForward:
         lent = self._forwards.lender.count(self.target) if self._forwards.lender.connected else 0
         if not lent and not len(self.clients):
             self._forwards.loop.forget(self.listener.fileno())
-            self._forwards.loop.later(PAUSE_SECONDS, self.watch)
+            self._forwards.pause(self)
             return
         try:
             sizes = self._forwards.batch.receive(self.listener, self.view, 0, min(lent or SLOTS, SLOTS))
@@ -230,6 +230,7 @@ class UdpForwards:
         self.unanswered = UnansweredFlows(loop, lender.report_unanswered)
         self.idle = idle
         self.serving = False
+        self._paused: set[_UdpForward] = set()
         self.clock = clock
         self.batch = Batch()
         self.answers = _AnswerBatch(loop)
@@ -261,6 +262,18 @@ class UdpForwards:
         """Receive from clients from now on, because none that is known is still to come."""
         self.serving = True
         for forward in self._forwards.values():
+            forward.watch()
+
+    def pause(self, forward: _UdpForward) -> None:
+        """Watch ``forward`` again once there are sockets, or in a moment."""
+        if not self._paused:
+            self.loop.later(PAUSE_SECONDS, self.unpause)
+        self._paused.add(forward)
+
+    def unpause(self) -> None:
+        """Receive from clients again where that was paused."""
+        paused, self._paused = self._paused, set()
+        for forward in paused:
             forward.watch()
 
     def close_listeners(self) -> None:

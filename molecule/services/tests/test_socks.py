@@ -25,5 +25,5 @@ def test_a_containers_own_address_answers(probe: Callable[..., Any], machine: Ho
 
 def test_names_are_resolved_in_the_guest(machine: Host, run_dir: Path) -> None:
     fetch = f"curl -sS --max-time 5 --socks5-hostname localhost{run_dir}/socks.sock http://http.docker.internal:3128/"
-    # One in thirty ends without an answer, in the guest alone, too: tinyproxy closes on what it has not read.
+    # One in thirty ends without an answer, inside the guest as well.
     eventually(lambda: "tinyproxy" in machine.run(fetch).stdout, f"an answer to {fetch}")

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 import logging
 import pwd
-import resource
 import sys
 from pathlib import Path
 
 from ..linux import daemon_log
+from ..linux.descriptor_limit import raise_descriptor_limit
 from ..net.listening import BindError
 from ..ports.bind_policy import DEFAULT_BIND, DEFAULT_RANDOM_PORTS, Policy
 from .daemon import StartError, serve
@@ -67,8 +67,7 @@ def main() -> int:
     options = _parse_options(parser)
     daemon_log.configure()
     Path("/proc/self/comm").write_text("portchain-fwd")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit()
     try:
         asyncio.run(serve(options))
     except (StartError, BindError) as error:

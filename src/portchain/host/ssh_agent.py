@@ -11,17 +11,16 @@ import json
 import os
 import select
 import socket
-import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..linux import syscalls
+from ..net.socket_address import peer_credentials
 from . import host_services
 from .guest_spec import GuestSpec
 
 SOCKET = "ssh-auth.sock"
 _MAX_CLIENTS = 64  # at a time
-_CREDENTIALS = struct.Struct("3i")
 _CHUNK = 65536
 
 
@@ -88,9 +87,7 @@ class SshAgentServer:
                     self._children.add(syscalls.fork(lambda: self._connect(client, agent)))
 
     def _is_guests(self, client: socket.socket) -> bool:
-        raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, uid, _ = _CREDENTIALS.unpack(raw)
-        return bool(self._spec.uid_base <= uid < self._spec.uid_base + self._spec.uid_count)
+        return peer_credentials(client).uid in self._spec.uids
 
     def reap_children(self) -> None:
         """Reap the processes whose clients are gone."""

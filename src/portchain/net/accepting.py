@@ -98,7 +98,7 @@ class _StreamForward:
                 connection.abort()
 
     def resume(self, state: RelayState) -> None:
-        """Relay on what another process has suspended; raise OSError."""
+        """Go on with a connection that another process has suspended; raise OSError."""
         client, target = (socket.socket(fileno=descriptor) for descriptor in state.descriptors[:2])
         relay = Relay(self._loop, client, target, self.tally.meters, self.open.discard)
         self.open.add(relay)
@@ -179,7 +179,10 @@ class Acceptor:
                 yield name, state
 
     def resume(self, name: str, state: RelayState) -> None:
-        """Relay on what another process has suspended, or reset it if its forward is gone; raise OSError."""
+        """Go on with a connection that another process has suspended, or reset it if its forward is gone.
+
+        Raise OSError.
+        """
         if forward := self._forwards.get(name):
             forward.resume(state)
             return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import NamedTuple
 
 from ..ports.forward import Endpoint
 
 Address = tuple[str, int] | str
-_CREDENTIALS = struct.Struct("3i")  # struct ucred
+_CREDENTIALS = struct.Struct("3i")
 
 
 def socket_address(endpoint: Endpoint) -> tuple[socket.AddressFamily, Address]:
@@ -19,10 +20,18 @@ def socket_address(endpoint: Endpoint) -> tuple[socket.AddressFamily, Address]:
     return family, (endpoint.address, endpoint.port)
 
 
-def peer_pid(sock: socket.socket) -> int:
-    """Return the pid, as the caller numbers it, of the process that a unix socket is connected to."""
-    pid: int = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
-    return pid
+class PeerCredentials(NamedTuple):
+    """The process at the other end of a unix socket, as the caller numbers it (struct ucred)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer_credentials(sock: socket.socket) -> PeerCredentials:
+    """Return who a unix socket is connected to."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return PeerCredentials(*_CREDENTIALS.unpack(raw))
 
 
 def keep_alive(sock: socket.socket) -> None:

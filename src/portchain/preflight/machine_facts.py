@@ -9,7 +9,6 @@ import pwd
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from ..http.blocking_client import get_json
 from ..linux.service_manager import RUN, STATE
 from ..linux.subordinate_ids import FILES, parse_ranges
 from ..net.listening_sockets import find_holders, try_bind
+from ..net.socket_address import peer_credentials
 from ..ports.forward import Endpoint
 from .guest_variables import InventoryGuest
 from .machine_checks import GIB, BindRefusal, DiskSpace, MachineFacts
@@ -114,8 +114,7 @@ def _forwarder_pid(guest: str) -> int | None:
             client.connect(str(RUN / guest / "control.sock"))
         except OSError:
             return None
-        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[0])
+        return peer_credentials(client).pid
 
 
 def _homes(users: Iterable[str]) -> dict[str, str]:

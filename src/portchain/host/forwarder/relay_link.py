@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...net.socket_address import peer_pid
+from ...net.socket_address import peer_credentials
 from ...protocol import lending
 from ...protocol.handoff import (
     MAX_DESCRIPTORS,
@@ -120,7 +120,7 @@ class RelayLink:
     def _greet(self) -> None:
         """Hand all forwards over to the relay, which is ready."""
         assert self._connection
-        self.relay_pid = peer_pid(self._connection.sock)
+        self.relay_pid = peer_credentials(self._connection.sock).pid
         log.info("connected to the relay, pid %d", self.relay_pid)
         self._greeted = True
         self._changed = dict.fromkeys(self.table.bound_names())

@@ -1,4 +1,4 @@
-"""The forwards of one guest: their listeners on the host, and the state that the guest reports."""
+"""The forwards of one guest: their listeners on the host, and the state that the relay reports."""
 
 from __future__ import annotations
 

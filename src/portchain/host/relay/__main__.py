@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from select import EPOLLIN
 
 from ...linux import daemon_log
+from ...linux.descriptor_limit import raise_descriptor_limit
 from ...net.listening import BindError, open_unix_listener
 from ...net.loop import Loop
 from ...net.splicing import end_blocked_calls
@@ -34,8 +34,7 @@ def main() -> int:
     options = parser.parse_args()
     daemon_log.configure("relay")
     Path("/proc/self/comm").write_text("portchain-relay")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit()
     try:
         host_services.make(options.run_dir, options.guest_uid)
         handoff = open_unix_listener(host_services.relay_socket(options.run_dir), os.geteuid(), socket.SOCK_SEQPACKET)

@@ -12,7 +12,7 @@ from typing import Protocol
 from ...net.dialling import DIAL_SECONDS, Dial, Dialling, DialOwner
 from ...net.loop import Loop
 from ...net.relay import reset
-from ...net.socket_address import peer_pid, socket_address
+from ...net.socket_address import peer_credentials, socket_address
 from ...ports.forward import Endpoint
 from ...protocol.lending import VERSION, Lend, Open, Opened, Refused, Unanswered, Want, from_guest, kind_of
 from ...protocol.packets import MAX_DESCRIPTORS, Hello, Message, PacketConnection, ProtocolError
@@ -168,7 +168,7 @@ class Lender:
 
     def _greet(self) -> None:
         assert self._connection
-        pid = peer_pid(self._connection.sock)
+        pid = peer_credentials(self._connection.sock).pid
         self._greeted = True
         log.info("guest connected, pid %d", pid)
         for kind in self._kinds:

@@ -78,9 +78,9 @@ class _AnswerBatch:
 class _UdpForward:
     """Passes datagrams between a socket of the host and one socket of the guest's a client, connected to the target."""
 
-    def __init__(self, forwards: UdpForwards, message: Listen) -> None:
-        self.target = Endpoint.parse(message.target)
-        self.tally = Tally(message.id)
+    def __init__(self, forwards: UdpForwards, name: str, target: Endpoint) -> None:
+        self.target = target
+        self.tally = Tally(name)
         self.clients: RecentlyUsed[bytes, _Client] = RecentlyUsed(
             lambda client: forwards.loop.close(client.sock), idle=forwards.idle
         )
@@ -240,16 +240,14 @@ class UdpForwards:
         """Serve a forward on ``descriptor``, a bound udp socket, and own it; raise ValueError."""
         sock = socket.socket(fileno=descriptor)
         try:
-            new = _UdpForward(self, message)
+            target = Endpoint.parse(message.target)
         except ValueError:
             sock.close()
             raise
         forward = self._forwards.get(message.id)
-        if forward is None or forward.target != new.target:
+        if forward is None or forward.target != target:
             self.close(message.id)
-            forward = self._forwards[message.id] = new
-        else:
-            new.close()
+            forward = self._forwards[message.id] = _UdpForward(self, message.id, target)
         forward.listen(sock)
 
     def close(self, name: str) -> None:

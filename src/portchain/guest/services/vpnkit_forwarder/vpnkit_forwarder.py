@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import socket
 from collections import deque
 from functools import partial
 from select import EPOLLIN, EPOLLOUT
 
 from ....linux import daemon_log
+from ....linux.descriptor_limit import raise_descriptor_limit
 from ....net.datagram_clients import DATAGRAM_BUFFER
 from ....net.dialling import OUT_OF_RESOURCES
 from ....net.loop import Loop
@@ -166,12 +166,6 @@ def make_socket(kind: str) -> socket.socket:
 def _close_all(sockets: list[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open descriptors to the hard limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(path: str = CHANNEL) -> None:

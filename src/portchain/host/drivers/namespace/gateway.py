@@ -9,7 +9,6 @@ bound to `name_relay.ADDRESS`, for the host's name servers. The program itself r
 
 from __future__ import annotations
 
-import resource
 import socket
 import struct
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import EPOLLIN
 
+from ....linux.descriptor_limit import raise_descriptor_limit
 from ....net.dialling import OUT_OF_RESOURCES, PAUSE_SECONDS, Dial, Dialling
 from ....net.loop import Loop
 from ....net.relay import Meter, Relay, reset
@@ -151,8 +151,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     guest, gateway, folder, *descriptors = sys.argv[1:]
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_DESCRIPTORS),) * 2)
+    raise_descriptor_limit(MAX_DESCRIPTORS)
     loop = Loop()
     listener, tproxy, raw, names, names_udp = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
     access_policy = AccessPolicy(guest, HostAccessFile(Path(folder, HOST_ACCESS_FILE), guest))

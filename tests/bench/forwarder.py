@@ -24,6 +24,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from portchain.http.blocking_client import request
+from support.host_ports import free_port
 
 SECONDS = 1.0
 BLOCK = 256 * 1024
@@ -151,13 +152,6 @@ MEASURES: dict[str, Callable[[int], float]] = {
     "udp requests/s": datagram_requests,
     "udp one way, datagrams/s": datagram_stream,
 }
-
-
-def free_port() -> int:
-    """A port nobody holds now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import socket
@@ -36,21 +35,6 @@ SIGNS = {
 PORT = "7000/tcp"
 UDP_PORT = "7000/udp"
 UDP_MOST = 65507  # bytes in one datagram over IPv4
-# Beyond the reach of random ports: those of the host's publications, and those that kernels give to clients.
-_ports = itertools.count(20000)
-
-
-def free_ports(count: int = 1) -> list[int]:
-    """Host ports that nobody holds and no other test is given, one after the other."""
-    while True:
-        found = [next(_ports) for _ in range(count)]
-        if not {int(place.rpartition(":")[2]) for _, place in listeners()} & set(found):
-            return found
-
-
-def free_port() -> int:
-    """A host port that nobody holds and no other test is given."""
-    return free_ports()[0]
 
 
 def connect(port: int, address: str = "127.0.0.1") -> socket.socket:

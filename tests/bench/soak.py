@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import docker
-from probing import Guest, Use, cleaned, datagram, free_ports, listeners, refused
+from probing import Guest, Use, cleaned, datagram, listeners, refused
+
+from support.host_ports import free_ports
 
 CONTAINERS = 4
 WARM_UP = 0.25  # of the cycles; what is taken then is not held against the rest

@@ -13,7 +13,9 @@ import tempfile
 import time
 
 import docker
-from probing import Guest, answered, cleaned, free_ports
+from probing import Guest, answered, cleaned
+
+from support.host_ports import free_ports
 
 CONTAINERS = 10
 PORTS = 50

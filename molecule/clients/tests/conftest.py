@@ -66,7 +66,7 @@ def runner(command: list[str], run_dir: Path, home: Path, **more: str) -> Run:
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
-            raise AssertionError(f"{words} did not end; the engine says\n{states(run_dir)}") from late
+            raise AssertionError(f"{command} {words} did not end; the engine says\n{states(run_dir)}") from late
         assert rc is None or done.returncode == rc, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
 

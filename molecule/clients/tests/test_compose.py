@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Run, answered, datagram, free_ports, refused
+from probing import Run, answered, datagram, refused
+
+from support.host_ports import free_ports
 
 REPLICAS = 3
 IN_CONTAINER = "/var/run/docker.sock"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Run, answered, datagram, free_port, free_ports, refused
+from probing import Run, answered, datagram, refused
 
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 RANDOM_PORTS = range(49152, 65536)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Run, answered, free_port, refused
+from probing import Run, answered, refused
+
+from support.host_ports import free_port
 
 SOON = 10.0  # seconds: beyond all noise, and far below a client that waits for ever
 FORBIDDEN = 81

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import docker
 import pytest
 from conftest import runner
-from probing import Run, cleaned, free_port, free_ports
+from probing import Run, cleaned
 
 from portchain.http.blocking_client import get_json
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 SOCKETS = ("docker.sock", "engine.sock")
@@ -37,95 +39,95 @@ DIFFERENCES = {
     ),
 }
 # Each is typed at both sockets, in an engine that has nothing but the probe. {image} is the probe's, {a} and {b} are
-# free ports of the host, one after the other.
+# free ports of the host, one after the other. A line that begins with "!" fails.
 SESSIONS: dict[str, list[str]] = {
     "the life of a container": [
         "create --name life -p {a}:7000 {image}",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}} --filter name=life",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}}' --filter name=life",
         "start life",
-        "ps --format {{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}} --filter name=life",
+        "ps --format '{{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}}' --filter name=life",
         "port life",
         "kill life",
         "wait life",
         "port life",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}} --filter name=life",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}}' --filter name=life",
         "start life",
         "port life 7000",
-        "rm life",
+        "! rm life",
         "rm -f life",
-        "rm life",
+        "! rm life",
     ],
     "a port that another container has": [
         "run -d --name first -p {a}:7000 {image}",
-        "run -d --name second -p {a}:7000 {image}",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}} --filter name=second",
-        "inspect --format {{{{.State.Status}}}}|{{{{.State.ExitCode}}}}|{{{{.State.Error}}}} second",
-        "start second",
+        "! run -d --name second -p {a}:7000 {image}",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}|{{{{.Ports}}}}' --filter name=second",
+        "inspect --format '{{{{.State.Status}}}}|{{{{.State.ExitCode}}}}|{{{{.State.Error}}}}' second",
+        "! start second",
         "rm -f first",
         "start second",
         "port second",
-        "inspect --format {{{{.State.Status}}}}|{{{{.State.ExitCode}}}}|{{{{.State.Error}}}} second",
+        "inspect --format '{{{{.State.Status}}}}|{{{{.State.ExitCode}}}}|{{{{.State.Error}}}}' second",
     ],
     "a taken port for a container that is to be removed": [
         "run -d --name first -p {a}:7000 {image}",
-        "run --rm --name second -p {a}:7000 {image} tcp:[::]:7000",
-        "run -d --rm --name second -p {a}:7000 {image}",
+        "! run --rm --name second -p {a}:7000 {image} tcp:[::]:7000",
+        "! run -d --rm --name second -p {a}:7000 {image}",
         "ps -a --format {{{{.Names}}}} --filter name=second",
     ],
     "a taken port of UDP": [
         "run -d --name first -p 127.0.0.1:{a}:7000/udp {image}",
-        "run --rm --name second -p {a}:7000/udp {image}",
+        "! run --rm --name second -p {a}:7000/udp {image}",
         "run --rm --name third --entrypoint true -p 127.0.0.2:{a}:7000/udp {image}",
         "run --rm --name fourth --entrypoint true -p {a}:7000/tcp {image}",
     ],
     "one port of the host twice": [
-        "run -d --name twice -p {a}:7000 -p {a}:7001 {image}",
-        "run -d --name other -p {a}:7000 -p 127.0.0.1:{a}:7001 {image}",
-        "run -d --name udp -p {b}:7000/udp -p {b}:7001/udp {image}",
+        "! run -d --name twice -p {a}:7000 -p {a}:7001 {image}",
+        "! run -d --name other -p {a}:7000 -p 127.0.0.1:{a}:7001 {image}",
+        "! run -d --name udp -p {b}:7000/udp -p {b}:7001/udp {image}",
         "run -d --name both -p {b}:7000/tcp -p {b}:7000/udp {image}",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}} --filter ancestor={image}",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}' --filter ancestor={image}",
     ],
     "one port after the other": [
-        "run -d --name a -p {a}:7000 --entrypoint true {image}",
-        "wait a",
-        "run -d --name b -p {a}:7000 --entrypoint true {image}",
-        "wait b",
-        "start a",
-        "wait a",
-        "start -a b",
+        "run -d --name one -p {a}:7000 --entrypoint true {image}",
+        "wait one",
+        "run -d --name two -p {a}:7000 --entrypoint true {image}",
+        "wait two",
+        "start one",
+        "wait one",
+        "start -a two",
     ],
     "all exposed ports": [
         "run -d --name all -P {image}",
-        "inspect --format {{{{.HostConfig.PublishAllPorts}}}}|{{{{json|.HostConfig.PortBindings}}}} all",
+        "inspect --format '{{{{.HostConfig.PublishAllPorts}}}}|{{{{json .HostConfig.PortBindings}}}}' all",
         "port all 7000/tcp",
         "port all 7000/udp",
         "create --name none -P --entrypoint true {image}",
-        "inspect --format {{{{.HostConfig.PublishAllPorts}}}}|{{{{json|.HostConfig.PortBindings}}}} none",
+        "inspect --format '{{{{.HostConfig.PublishAllPorts}}}}|{{{{json .HostConfig.PortBindings}}}}' none",
     ],
     "ranges": [
         "run -d --name one -p {a}-{b}:7000 {image}",
         "run -d --name two -p {a}-{b}:7000 {image}",
-        "run -d --name three -p {a}-{b}:7000 {image}",
+        "! run -d --name three -p {a}-{b}:7000 {image}",
         "stop -t 0 one two",
         "run -d --name four -p {a}-{b}:7000 {image}",
         "ps --format {{{{.Names}}}} --filter ancestor={image}",
     ],
     "labels": [
         "run -d --name labelled --label mine=1 -p {a}:7000 {image}",
-        "inspect --format {{{{json|.Config.Labels}}}} labelled",
-        "ps --format {{{{.Names}}}}|{{{{.Labels}}}} --filter name=labelled",
+        "inspect --format '{{{{json .Config.Labels}}}}' labelled",
+        "ps --format '{{{{.Names}}}}|{{{{.Labels}}}}' --filter name=labelled",
         "commit labelled labelled:1",
-        "inspect --format {{{{json|.Config.Labels}}}}|{{{{json|.Config.ExposedPorts}}}} labelled:1",
+        "inspect --format '{{{{json .Config.Labels}}}}|{{{{json .Config.ExposedPorts}}}}' labelled:1",
         "ps --format {{{{.Names}}}} --filter label=mine",
         "rmi labelled:1",
     ],
     "another name": [
         "run -d --name before -p {a}:7000 {image}",
         "rename before after",
-        "port before",
+        "! port before",
         "port after",
-        "ps --format {{{{.Names}}}}|{{{{.Ports}}}} --filter name=after",
-        "run -d --name other -p {a}:7000 {image}",
+        "ps --format '{{{{.Names}}}}|{{{{.Ports}}}}' --filter name=after",
+        "! run -d --name other -p {a}:7000 {image}",
     ],
     "networks that publish nothing": [
         "run -d --name first -p {a}:7000 {image}",
@@ -136,7 +138,7 @@ SESSIONS: dict[str, list[str]] = {
         "port none",
         "run -d --name host --network host -p {a}:7000 {image}",
         "port host",
-        "ps --format {{{{.Names}}}}|{{{{.Ports}}}} --filter ancestor={image}",
+        "ps --format '{{{{.Names}}}}|{{{{.Ports}}}}' --filter ancestor={image}",
     ],
     "a network more and less": [
         "network create more",
@@ -151,32 +153,32 @@ SESSIONS: dict[str, list[str]] = {
         "port both",
     ],
     "what ends by itself": [
-        "run --name ends -p {a}:7000 --entrypoint sh {image} -c exit|7",
-        "run --rm -p {a}:7000 --entrypoint sh {image} -c exit|8",
+        "! run --name ends -p {a}:7000 --entrypoint sh {image} -c 'exit 7'",
+        "! run --rm -p {a}:7000 --entrypoint sh {image} -c 'exit 8'",
         "inspect --format {{{{.State.ExitCode}}}} ends",
-        "start -a ends",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}} --filter name=ends",
+        "! start -a ends",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}' --filter name=ends",
     ],
     "what cannot start": [
-        "run --name command -p {a}:7000 --entrypoint /nothing {image}",
-        "ps -a --format {{{{.Names}}}}|{{{{.Status}}}} --filter name=command",
-        "run --rm -p {a}:7000 --entrypoint /nothing {image}",
+        "! run --name command -p {a}:7000 --entrypoint /nothing {image}",
+        "ps -a --format '{{{{.Names}}}}|{{{{.Status}}}}' --filter name=command",
+        "! run --rm -p {a}:7000 --entrypoint /nothing {image}",
         "run -d --name after -p {a}:7000 {image}",
-        "start nobody",
-        "port nobody",
-        "inspect nobody",
-        "run --rm -p 70000:7000 {image}",
-        "run --rm -p {a}:7000/sctq {image}",
-        "run --rm -p 300.1.1.1:{a}:7000 {image}",
+        "! start nobody",
+        "! port nobody",
+        "! inspect nobody",
+        "! run --rm -p 70000:7000 {image}",
+        "! run --rm -p {a}:7000/sctq {image}",
+        "! run --rm -p 300.1.1.1:{a}:7000 {image}",
     ],
     "filters": [
         "run -d --name wanted -p {a}:7000 -p 7001 {image}",
         "ps --format {{{{.Names}}}} --filter publish={a}",
         "ps --format {{{{.Names}}}} --filter publish={a}/udp",
         "ps --format {{{{.Names}}}} --filter publish={a}-{b}/tcp",
-        "ps --format {{{{.Names}}}} --filter publish=nonsense",
+        "! ps --format {{{{.Names}}}} --filter publish=nonsense",
         "ps --format {{{{.Names}}}} --filter expose=7001",
-        "ps --format {{{{.Names}}}} --filter nonsense=1",
+        "! ps --format {{{{.Names}}}} --filter nonsense=1",
     ],
 }
 
@@ -196,10 +198,8 @@ def said(run: Run, lines: list[str], image: str) -> list[str]:
     numbers = dict(zip("ab", free_ports(2), strict=True))
     told = []
     for line in lines:
-        words = (
-            line.format(image=image, **numbers).replace(" ", "\0").replace("json|", "json ").replace("exit|", "exit ")
-        )
-        done = run(*words.split("\0"), rc=None)
+        done = run(*shlex.split(line.lstrip("! ").format(image=image, **numbers)), rc=None)
+        assert (done.returncode != 0) == line.startswith("!"), (line, done)
         text = f"$ docker {line}\n{done.stdout}{done.stderr}ended with {done.returncode}"
         for name, port in numbers.items():
             text = re.sub(rf"\b{port}\b", f"<port {name}>", text)

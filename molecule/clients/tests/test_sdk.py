@@ -16,8 +16,9 @@ from typing import Any
 import docker
 import pytest
 import requests
-from probing import answered, datagram, free_port, free_ports, host_port, refused
+from probing import answered, datagram, host_port, refused
 
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 Probe = Callable[..., Any]

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from docker.types import Mount
-from probing import answered, free_port, host_port
+from probing import answered, host_port
+
+from support.host_ports import free_port
 
 SOCKET = "/var/run/docker.sock"
 MOUNTED = {SOCKET: {"bind": SOCKET, "mode": "rw"}}

@@ -15,7 +15,7 @@ from testinfra.host import Host
 
 WITHIN, AT_MOST = 0.1, 1.0  # seconds for an answer
 BUSY = 0.05  # of the answers may be later, for the machine may have other things to do
-PORTS = {"the same guest": 37000, "another guest": 37001}
+PORTS = {"the same guest": 17000, "another guest": 17001}
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from testinfra.host import Host
 
 SOCKET = "/run/host-services/docker.sock"
 REQUEST = "{} /containers/taken/{} HTTP/1.0\r\nContent-Length: 0\r\n\r\n"
+PORT = 17990  # of the range that the guest may publish in
 IN_USE = "bind: address already in use"
 
 
@@ -22,8 +23,8 @@ def taken() -> Iterator[Container]:
     """A container that publishes a port that this process has."""
     engine = docker.DockerClient(base_url="unix:///run/portchain/hostile/docker.sock")
     image = engine.containers.get("probe").image.tags[0]
-    with socket.create_server(("127.0.0.1", 37_990)):
-        container = engine.containers.create(image, name="taken", ports={"7000/tcp": ("127.0.0.1", 37_990)})
+    with socket.create_server(("127.0.0.1", PORT)):
+        container = engine.containers.create(image, name="taken", ports={"7000/tcp": ("127.0.0.1", PORT)})
         yield container
         container.remove(force=True)
     engine.close()

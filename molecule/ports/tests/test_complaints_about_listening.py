@@ -11,19 +11,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import (
-    Guest,
-    answered,
-    ask,
-    datagram,
-    free_port,
-    free_ports,
-    host_port,
-    listeners,
-    refused,
-)
+from probing import Guest, answered, ask, datagram, host_port, listeners, refused
 from testinfra.host import Host
 
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 Probe = Callable[..., Any]

@@ -14,21 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import (
-    UDP_MOST,
-    Guest,
-    answered,
-    as_root,
-    ask,
-    connect,
-    datagram,
-    family,
-    free_port,
-    free_ports,
-    read_all,
-)
+from probing import UDP_MOST, Guest, answered, as_root, ask, connect, datagram, family, read_all
 from soak import SLACK, Report, churn
 
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 Probe = Callable[..., Any]

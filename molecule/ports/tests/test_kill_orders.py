@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Guest, answered, as_root, connect, datagram, family, free_ports, host_port, refused
+from probing import Guest, answered, as_root, connect, datagram, family, host_port, refused
 
+from support.host_ports import free_ports
 from support.waiting import eventually
 
 BACK_WITHIN = 30.0

@@ -8,8 +8,9 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, as_root, free_port, host_port, refused
+from probing import Guest, answered, as_root, host_port, refused
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Probe = Callable[..., Any]

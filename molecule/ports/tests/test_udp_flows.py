@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from probing import Guest, as_root, datagram, free_port
+from probing import Guest, as_root, datagram
 
 from portchain.http import blocking_client
+from support.host_ports import free_port
 from support.waiting import eventually
 
 BACK_WITHIN = 60.0

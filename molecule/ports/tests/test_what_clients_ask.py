@@ -12,9 +12,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, datagram, free_port, free_ports, host_port, refused
+from probing import Guest, answered, datagram, host_port, refused
 
 from portchain.http import blocking_client
+from support.host_ports import free_port, free_ports
 from support.waiting import eventually
 
 Probe = Callable[..., Any]

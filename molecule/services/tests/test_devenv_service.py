@@ -12,10 +12,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import free_port
 from testinfra.host import Host
 
 from portchain.http.blocking_client import get_json
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Portchain = Callable[..., "subprocess.CompletedProcess[bytes]"]

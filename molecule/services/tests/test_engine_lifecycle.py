@@ -9,10 +9,11 @@ from typing import Any
 
 import docker
 import pytest
-from probing import answered, free_ports, refused
+from probing import answered, refused
 from testinfra.host import Host
 
 from portchain.http.blocking_client import get_json, request
+from support.host_ports import free_ports
 from support.waiting import eventually
 
 Portchain = Callable[..., Any]

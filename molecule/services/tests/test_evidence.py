@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import answered, ask, free_port
+from probing import answered, ask
 from testinfra.host import Host
 
 from portchain.ports.forward import Endpoint
 from portchain.trace.collect.evidence_session import Session
 from portchain.trace.model import Container, Guest, Machine
 from portchain.trace.parse.guest_evidence import EvidenceError
+from support.host_ports import free_port
 from support.waiting import eventually
 
 PROGRAM = "portchain.guest.services.diagnose.[e]vidence"

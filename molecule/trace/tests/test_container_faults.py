@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from probing import Guest, as_root, free_port
+from probing import Guest, as_root
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]

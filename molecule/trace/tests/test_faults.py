@@ -9,9 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, free_port
+from probing import Guest, answered
 from testinfra.host import Host
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from probing import datagram, free_port
+from probing import datagram
 from test_faults import address_of
 from testinfra.host import Host
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Trace = Callable[..., dict[str, Any]]

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from probing import Guest, answered, free_port
+from probing import Guest, answered
 
 from portchain.trace.collect.evidence_session import Session
 from portchain.trace.query import Query
 from portchain.trace.tracing import trace_machine, trace_port
+from support.host_ports import free_port
 from support.waiting import eventually
 
 CONTAINERS = 3

@@ -14,9 +14,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, as_root, connect, free_port, read_all
+from probing import Guest, answered, as_root, connect, read_all
 from testinfra.host import Host
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Served = Callable[..., tuple[Any, int]]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from probing import answered, datagram, free_port
+from probing import answered, datagram
 from testinfra.host import Host
+
+from support.host_ports import free_port
 
 TIMED = ["host-socket", "forward", "veth", "container", "container-socket"]
 

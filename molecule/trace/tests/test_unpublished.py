@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import answered, free_port
+from probing import answered
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 PROJECT = Path(__file__).parents[3]

@@ -9,9 +9,10 @@ from typing import Any
 
 import docker
 import pytest
-from probing import Guest, answered, datagram, free_port, host_port
+from probing import Guest, answered, datagram, host_port
 from testinfra.host import Host
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 Trace = Callable[..., dict[str, Any]]

@@ -19,6 +19,7 @@ from .socket_address import Address, keep_alive, socket_address
 
 BACKLOG = 4096  # clients that wait for the guest; the kernel caps it at net.core.somaxconn
 IP_PKTINFO = 8
+_UNSEEN = "a process that cannot be seen listens there on the host, or has a connection from that port"
 
 
 class BindError(Exception):
@@ -158,8 +159,8 @@ def bind_message(endpoint: Endpoint, error: OSError, claim: str = "") -> str:
     if endpoint.protocol == "unix":
         return text
     if error.errno == errno.EADDRINUSE:
-        processes = ", ".join(map(str, find_holders([endpoint])[endpoint])) or "a process that cannot be seen"
-        return f"{text}: {processes} listens there on the host"
+        processes = ", ".join(map(str, find_holders([endpoint])[endpoint]))
+        return f"{text}: {f'{processes} listens there on the host' if processes else _UNSEEN}"
     if error.errno == errno.EACCES:
         return (
             f"{text}: below net.ipv4.ip_unprivileged_port_start the forwarder needs CAP_NET_BIND_SERVICE on the host: "

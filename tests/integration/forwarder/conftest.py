@@ -27,13 +27,6 @@ RELAY_UID = 65000
 GUEST_END = "import sys; from portchain.guest.services.vpnkit_forwarder.vpnkit_forwarder import main; main(sys.argv[1])"
 
 
-def free_port() -> int:
-    """A port nobody holds now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 SERVICE_SOCKETS = "engine=unix:/run/guest-services/docker.sock debug-shell ssh"
 
 

@@ -10,9 +10,10 @@ from http import HTTPStatus
 
 import pytest
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import Host, RefusedError, Server, ask, connect, echo, free_port
+from .conftest import Host, RefusedError, Server, ask, connect, echo
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import Host, Server, ask, connect, echo, free_port
+from .conftest import Host, Server, ask, connect, echo
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 

@@ -13,9 +13,10 @@ import pytest
 from portchain.host.forwarder.declare import bound_forwards, expose, list_forwards, unexpose
 from portchain.http.blocking_client import request
 from portchain.ports.forward import Forward
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import Host, RefusedError, Server, ask, connect, echo, free_port
+from .conftest import Host, RefusedError, Server, ask, connect, echo
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import Host, RefusedError, Server, free_port
+from .conftest import Host, RefusedError, Server
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

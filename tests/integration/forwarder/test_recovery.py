@@ -14,9 +14,10 @@ import pytest
 
 from portchain.protocol.lending import VERSION
 from portchain.protocol.packets import Hello, encode
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo, free_port
+from .conftest import DEADLINE, ENVIRONMENT, Host, Server, ask, connect, echo
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 

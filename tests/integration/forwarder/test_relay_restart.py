@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
-from .conftest import Answer, Host, Server, UdpServer, ask, connect, echo, free_port
+from .conftest import Answer, Host, Server, UdpServer, ask, connect, echo
 
 Make = Callable[[Callable[[socket.socket], None]], Server]
 Serve = Callable[[Answer], UdpServer]

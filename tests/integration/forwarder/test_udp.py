@@ -10,19 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
+from support.host_ports import free_port
 from support.waiting import eventually
 
 from .conftest import DEADLINE, Answer, Host, UdpServer
 
 LARGEST = 65507
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(("::", 0))
-        return int(sock.getsockname()[1])
-
 
 Make = Callable[[Answer], UdpServer]
 
@@ -51,7 +44,7 @@ def row(host: Host) -> dict[str, int]:
 
 
 def test_every_size_goes_both_ways_and_is_counted(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp:127.0.0.1:{port}", serve(same).target))
     sizes = [0, 1, 2, 511, 512, 1472, 1473, 9000, 65000, LARGEST - 1, LARGEST]
     with client(port) as sock:
@@ -80,7 +73,7 @@ def test_every_size_goes_both_ways_and_is_counted(host: Host, serve: Make) -> No
 def test_the_answer_comes_from_the_address_that_was_spoken_to(
     host: Host, serve: Make, listen: str, addresses: list[str], refused: list[str]
 ) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp:{listen}:{port}", serve(same).target))
     for address in addresses:
         with client(port, address) as sock:
@@ -91,7 +84,7 @@ def test_the_answer_comes_from_the_address_that_was_spoken_to(
 
 
 def test_a_hundred_clients_one_of_them_stalled(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     server = serve(same)
     host.serve((f"udp:127.0.0.1:{port}", server.target))
     with contextlib.ExitStack() as stack:
@@ -109,7 +102,7 @@ def test_a_hundred_clients_one_of_them_stalled(host: Host, serve: Make) -> None:
 
 
 def test_nobody_hears_what_it_did_not_ask_for(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp:127.0.0.1:{port}", serve(lambda data: data if data == b"yes" else None).target))
     with client(port) as one, client(port) as other:
         other.send(b"no")
@@ -120,7 +113,7 @@ def test_nobody_hears_what_it_did_not_ask_for(host: Host, serve: Make) -> None:
 
 
 def test_the_target_may_speak_many_times_and_late(host: Host) -> None:
-    port = free_udp_port()
+    port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.settimeout(DEADLINE)
         server.bind(("127.0.0.1", 0))
@@ -134,7 +127,7 @@ def test_the_target_may_speak_many_times_and_late(host: Host) -> None:
 
 
 def test_a_dead_target_is_named_and_comes_back(host: Host) -> None:
-    port, target = free_udp_port(), free_udp_port()
+    port, target = free_port(), free_port()
     host.serve((f"udp:127.0.0.1:{port}", f"udp:127.0.0.1:{target}"))
     with client(port) as sock:
         for _ in range(20):
@@ -150,7 +143,7 @@ def test_a_dead_target_is_named_and_comes_back(host: Host) -> None:
 
 
 def test_lost_datagrams_are_nobodys_concern(host: Host, serve: Make) -> None:
-    port, seen = free_udp_port(), iter(range(10_000))
+    port, seen = free_port(), iter(range(10_000))
     host.serve((f"udp:127.0.0.1:{port}", serve(lambda data: data if next(seen) % 2 else None).target))
     with client(port) as sock:
         for number in range(200):
@@ -160,7 +153,7 @@ def test_lost_datagrams_are_nobodys_concern(host: Host, serve: Make) -> None:
 
 
 def test_a_burst_is_held(host: Host) -> None:
-    port, count = free_udp_port(), 300
+    port, count = free_port(), 300
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.settimeout(DEADLINE)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
@@ -174,7 +167,7 @@ def test_a_burst_is_held(host: Host) -> None:
 
 
 def test_datagrams_wait_for_the_guest(idle_host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     idle_host.start_daemon()
     idle_host.put((f"udp::{port}", serve(same).target))
     with client(port) as sock:
@@ -189,7 +182,7 @@ def test_datagrams_wait_for_the_guest(idle_host: Host, serve: Make) -> None:
 
 
 def test_the_forwarder_may_be_killed(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp::{port}", serve(same).target))
     with client(port) as sock:
         assert ask(sock, b"before") == b"before"
@@ -200,7 +193,7 @@ def test_the_forwarder_may_be_killed(host: Host, serve: Make) -> None:
 
 
 def test_removal_frees_the_port_and_another_target_gets_the_next(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp:127.0.0.1:{port}", serve(lambda _: b"one").target))
     with client(port) as sock:
         assert ask(sock, b"x") == b"one"
@@ -214,7 +207,7 @@ def test_removal_frees_the_port_and_another_target_gets_the_next(host: Host, ser
 
 
 def test_tcp_and_udp_share_a_number(host: Host, serve: Make) -> None:
-    port = free_udp_port()
+    port = free_port()
     host.serve((f"udp:127.0.0.1:{port}", serve(same).target), (f"127.0.0.1:{port}", "127.0.0.1:1"))
     with client(port) as sock:
         assert ask(sock, b"x") == b"x"

@@ -30,16 +30,13 @@ def host_socket(walk: ChainWalk) -> Finding:
 def port_taken(finding: Finding, listen: Endpoint, holders: str) -> Finding:
     """Return the verdict on a port that another process of the host holds."""
     address = listen.display(protocol=True)
-    who = holders or "a process that cannot be seen without root"
-    remedy = (
-        f"stop {who}, or publish another port; the forwarder takes over once {listen.display(protocol=True)} is free"
+    who = holders or "the process that has it"
+    subject = holders or "a process that cannot be seen without root"
+    fault = (
+        f"{subject} listens on {address} of the host{'' if holders else ', or connects from it'}, so the guest cannot"
     )
-    return broken(
-        finding,
-        "host-port-taken",
-        f"{who} listens on {address} of the host, so the guest cannot",
-        remedy,
-    )
+    remedy = f"stop {who}, or publish another port; the forwarder takes over once {address} is free"
+    return broken(finding, "host-port-taken", fault, remedy)
 
 
 def listeners(machine: Machine, listen: Endpoint) -> list[Listener]:

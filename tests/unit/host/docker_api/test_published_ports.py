@@ -16,8 +16,9 @@ from portchain.host.docker_api.records import Record, Records
 from portchain.host.forwarder.table import ForwardTable
 from portchain.net.listening import BindError
 from portchain.ports.bind_policy import Policy, PolicyError
+from support.host_ports import free_port
 
-LOW, HIGH = 20100, 20140  # of which no client is given one
+LOW, HIGH = 19900, 19940  # of which no client is given one
 BOUND: list[int] = []
 
 
@@ -37,13 +38,6 @@ def bound_ports(audit: None) -> list[int]:
     """Return the ports that were bound since the test began, one entry for each time."""
     BOUND.clear()
     return BOUND
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Engine:
@@ -199,12 +193,12 @@ def test_a_port_of_another_container_is_told_by_its_name(run: Callable[..., None
 
 def test_the_policy_keeps_a_container_from_starting(run: Callable[..., None]) -> None:
     async def scenario(machine: Machine) -> None:
-        with pytest.raises(PolicyError, match=r"allows 127\.0\.0\.1:20000-30000"):
+        with pytest.raises(PolicyError, match=r"allows 127\.0\.0\.1:19000-30000"):
             await machine.start(machine.create("web", asked("8080", "")))
         await machine.start(machine.create("api", asked()))
         assert machine.listens() == [f"127.0.0.1:{LOW}"]
 
-    run(scenario, "127.0.0.1:20000-30000")
+    run(scenario, "127.0.0.1:19000-30000")
 
 
 def test_a_random_port_is_kept_over_restarts_and_given_to_no_other(run: Callable[..., None], tmp_path: Path) -> None:

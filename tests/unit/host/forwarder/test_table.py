@@ -13,14 +13,9 @@ from portchain.net.listening import BindError
 from portchain.net.listening_sockets import list_sockets
 from portchain.ports.forward import Endpoint, Forward
 from portchain.protocol.handoff import Close, Closed, Listen
+from support.host_ports import free_port
 
 TARGET = "127.0.0.1:1"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def nothing() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections import deque
 from collections.abc import Iterator
-from select import EPOLLIN, EPOLLOUT
+from select import EPOLLIN
 
 from ...net.accepting import Acceptor
 from ...net.loop import Loop
+from ...net.packet_link import PacketLink
 from ...net.relay import RelayState
 from ...ports.forward import Endpoint
 from ...protocol.handoff import (
@@ -49,8 +49,7 @@ class ForwarderEnd:
         self._datagrams = UdpForwards(loop, self._lender, self._schedule_report)
         self._served: dict[str, Listening | Failed] = {}
         self._guest: GuestConnected | None = None
-        self._connection: PacketConnection | None = None
-        self._outgoing: deque[Message] = deque()
+        self._link: PacketLink | None = None
         self._report_due = False
         listener.setblocking(False)
         loop.watch(listener.fileno(), EPOLLIN, self._accept)
@@ -82,29 +81,16 @@ class ForwarderEnd:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        self._disconnect("replaced by a newer connection")
+        if self._link:
+            self._link.close()
+            self.lost("replaced by a newer connection")
         sock.setblocking(False)
-        self._connection = PacketConnection(sock, from_forwarder(), MAX_DESCRIPTORS)
-        self._loop.watch(sock.fileno(), EPOLLIN, self._ready)
+        connection = PacketConnection(sock, from_forwarder(), MAX_DESCRIPTORS)
+        self._link = PacketLink(self._loop, connection, self, "the forwarder")
         self._send(Hello(VERSION))
 
-    def _ready(self, mask: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        if mask & EPOLLOUT:
-            self._flush()
-            return
-        try:
-            self._handle(*connection.receive())
-        except BlockingIOError:
-            return
-        except EOFError:
-            self._disconnect("the forwarder went away")
-        except (OSError, ProtocolError) as error:
-            self._disconnect(str(error))
-
-    def _handle(self, message: Message, descriptors: list[int]) -> None:
+    def receive(self, message: Message, descriptors: list[int]) -> None:
+        """Do what the forwarder asks for; raise ProtocolError."""
         if isinstance(message, Listen):
             if not descriptors:
                 raise ProtocolError("listen without a descriptor")
@@ -127,13 +113,11 @@ class ForwarderEnd:
 
     def hand_on(self) -> None:
         """Send all connections to the forwarder, which hands them to the relay that follows."""
-        if self._connection is None:
+        if self._link is None:
             return
-        connection, count = self._connection, 0
-        connection.sock.settimeout(HAND_ON_SECONDS)
+        count = 0
         try:
-            for message in self._outgoing:
-                connection.send(message)
+            connection = self._link.send_rest(HAND_ON_SECONDS)
             for counters in (*self._streams.counters(), *self._datagrams.counters()):
                 connection.send(counters)
             for message, descriptors in self._suspend():
@@ -179,38 +163,17 @@ class ForwarderEnd:
             for state in list(self._served.values()):
                 self._send(state)
 
-    def _disconnect(self, reason: str) -> None:
+    def lost(self, reason: str) -> None:
         """Close all listeners, so that a new forwarder can bind; connections go on."""
-        if self._connection is None:
-            return
         log.warning("connection to the forwarder closed: %s", reason)
-        self._loop.close(self._connection.sock)
-        self._connection = None
-        self._outgoing.clear()
+        self._link = None
         self._served.clear()
         self._streams.close_listeners()
         self._datagrams.close_listeners()
 
     def _send(self, message: Message) -> None:
-        if self._connection:
-            self._outgoing.append(message)
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send queued messages. While the forwarder does not read, nothing is read from it: the queue is bounded."""
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            while self._outgoing:
-                connection.send(self._outgoing[0])
-                self._outgoing.popleft()
-        except BlockingIOError:
-            self._loop.watch(connection.sock.fileno(), EPOLLOUT, self._ready)
-        except OSError as error:
-            self._disconnect(str(error))
-        else:
-            self._loop.watch(connection.sock.fileno(), EPOLLIN, self._ready)
+        if self._link:
+            self._link.send(message)
 
     def _schedule_report(self) -> None:
         if not self._report_due:
@@ -219,7 +182,7 @@ class ForwarderEnd:
 
     def _report(self) -> None:
         self._report_due = False
-        if self._connection and not self._outgoing:
+        if self._link and self._link.clear:
             for counters in (*self._streams.counters(), *self._datagrams.counters()):
                 self._send(counters)
         if self._streams.busy or self._datagrams.busy:

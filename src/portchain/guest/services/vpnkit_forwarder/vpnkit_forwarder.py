@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import deque
+from collections.abc import Sequence
 from functools import partial
-from select import EPOLLIN, EPOLLOUT
 
 from ....linux import daemon_log
 from ....linux.descriptor_limit import raise_descriptor_limit
 from ....net.datagram_clients import DATAGRAM_BUFFER
-from ....net.dialling import OUT_OF_RESOURCES
 from ....net.loop import Loop
+from ....net.packet_link import PacketLink
 from ....net.socket_address import keep_alive
 from ....protocol.lending import (
     KINDS,
@@ -43,8 +42,7 @@ class ChannelEnd:
         self._loop = loop
         self._path = path
         self._stale_flows = StaleFlows()
-        self._connection: PacketConnection | None = None
-        self._outgoing: deque[tuple[Message, list[socket.socket]]] = deque()
+        self._link: PacketLink | None = None
         self._connect()
 
     def _connect(self) -> None:
@@ -54,28 +52,11 @@ class ChannelEnd:
             sock.close()
             self._loop.later(RETRY_SECONDS, self._connect)
             return
-        self._connection = PacketConnection(sock, from_host())
-        self._loop.watch(sock.fileno(), EPOLLIN, self._ready)
-        self._send(Hello(VERSION))
+        self._link = PacketLink(self._loop, PacketConnection(sock, from_host()), self, "the host's relay")
+        self._link.send(Hello(VERSION))
 
-    def _ready(self, mask: int) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        if mask & EPOLLOUT:
-            self._flush()
-            return
-        try:
-            message, _ = connection.receive()
-            self._handle(message)
-        except BlockingIOError:
-            return
-        except (EOFError, OSError) as error:
-            self._disconnect(str(error) or "the host's relay went away")
-        except ProtocolError as error:
-            self._disconnect(str(error))
-
-    def _handle(self, message: Message) -> None:
+    def receive(self, message: Message, _descriptors: list[int]) -> None:
+        """Do what the relay asks for; raise ProtocolError."""
         if isinstance(message, Want):
             self._lend(message.kind, message.count)
         elif isinstance(message, Open):
@@ -98,10 +79,10 @@ class ChannelEnd:
         if sockets:
             self._send(Lend(kind), sockets)
         if missing := count - len(sockets):
-            self._loop.later(RETRY_SECONDS, partial(self._lend_later, self._connection, kind, missing))
+            self._loop.later(RETRY_SECONDS, partial(self._lend_later, self._link, kind, missing))
 
-    def _lend_later(self, connection: PacketConnection | None, kind: str, count: int) -> None:
-        if self._connection is connection:
+    def _lend_later(self, link: PacketLink | None, kind: str, count: int) -> None:
+        if self._link is link:
             self._lend(kind, count)
 
     def _open(self, message: Open) -> None:
@@ -114,41 +95,15 @@ class ChannelEnd:
             target.close()
             self._send(Refused(message.id, os.strerror(code)))
 
-    def _disconnect(self, reason: str) -> None:
-        if self._connection is None:
-            return
+    def lost(self, reason: str) -> None:
+        """Connect again."""
         log.warning("channel to the host closed: %s", reason)
-        self._loop.close(self._connection.sock)
-        self._connection = None
-        while self._outgoing:
-            _close_all(self._outgoing.popleft()[1])
+        self._link = None
         self._loop.later(RETRY_SECONDS, self._connect)
 
-    def _send(self, message: Message, sockets: list[socket.socket] | None = None) -> None:
-        """Send a message, and sockets, which are then the host's."""
-        self._outgoing.append((message, sockets or []))
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send queued messages. While the host does not read, nothing is read from it, so that the queue is bounded."""
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            while self._outgoing:
-                message, sockets = self._outgoing[0]
-                connection.send(message, [sock.fileno() for sock in sockets])
-                self._outgoing.popleft()
-                _close_all(sockets)
-        except BlockingIOError:
-            self._loop.watch(connection.sock.fileno(), EPOLLOUT, self._ready)
-        except OSError as error:
-            if error.errno in OUT_OF_RESOURCES:  # too many descriptors on their way
-                self._loop.later(RETRY_SECONDS, self._flush)
-            else:
-                self._disconnect(str(error))
-        else:
-            self._loop.watch(connection.sock.fileno(), EPOLLIN, self._ready)
+    def _send(self, message: Message, sockets: Sequence[socket.socket] = ()) -> None:
+        if self._link:
+            self._link.send(message, sockets)
 
 
 def make_socket(kind: str) -> socket.socket:
@@ -161,11 +116,6 @@ def make_socket(kind: str) -> socket.socket:
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
     return sock
-
-
-def _close_all(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
 
 
 def main(path: str = CHANNEL) -> None:

@@ -34,6 +34,9 @@ DEADLINE = 10.0
 PATIENCE = 1.0
 CROWD = 400
 AAAA = 28
+# What the commands of the gateway's programs have, and no others.
+DNSMASQ = "dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility"
+HOST_RELAY = "portchain.host.drivers.namespace.gateway"
 SLOW_DNS = Path(__file__).parents[1] / "bench/slow_dns.py"
 
 
@@ -199,6 +202,16 @@ def kill(word: str) -> None:
     os.kill(next(pid for command, pid in children().items() if word in command), signal.SIGKILL)
 
 
+def rights(word: str) -> str:
+    """The user, capabilities, no_new_privs and root of the program whose command has ``word``."""
+    pid = next(pid for command, pid in children().items() if word in command)
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    sets = " ".join(f"{int(status[key], 16):x}" for key in ("CapEff", "CapBnd"))
+    files = list(Path(f"/proc/{pid}/root").iterdir())
+    user, root = status["Uid"].split()[0], "full" if files else "empty"
+    return f"uid {user}, capabilities {sets}, no_new_privs {status['NoNewPrivs']}, root {root}"
+
+
 def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[tuple[str, str]]:
     """What is seen from the guest's end, each with a name."""
     stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -208,6 +221,8 @@ def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[
             yield f"{name} {kind.name}", tried(pid, ask, spec.gateway, name, kind)
         for name in ("own.test", *HOST_NAMES, *GUEST_NAMES):
             yield f"{name} {kind.name} AAAA", tried(pid, ask, spec.gateway, name, kind, AAAA)
+    for name, word in (("dnsmasq", DNSMASQ), ("host relay", HOST_RELAY), ("pasta", "pasta")):
+        yield f"rights of {name}", rights(word)
     (folder / "hosts").write_text("203.0.113.7 new.test\n")
     gateway.maintain()
     wait(lambda: tried(pid, ask, spec.gateway, "new.test", datagram) == "203.0.113.7")
@@ -239,10 +254,7 @@ def look(folder: Path, spec: GuestSpec, gateway: Gateway, pid: int) -> Iterator[
             yield "datagrams", tried(pid, echo, spec.gateway, echoing, sizes)
             yield "datagrams to nobody", tried(pid, echo, spec.gateway, port, [1])
         yield "the gateway's other address", tried(pid, greet, "192.168.66.2", port)
-        for word in (
-            "dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility",
-            "portchain.host.drivers.namespace.gateway",
-        ):
+        for word in (DNSMASQ, HOST_RELAY):
             kill(word)
         time.sleep(1.1)
         gateway.maintain()

@@ -99,3 +99,15 @@ def test_nothing_but_the_gateways_address_leads_to_the_host(seen: dict[str, str]
 
 def test_programs_that_are_killed_come_back(seen: dict[str, str]) -> None:
     assert seen["after both were killed"] == "here"
+
+
+def test_the_gateways_programs_have_no_right_that_they_do_not_use(seen: dict[str, str]) -> None:
+    net_bind_service, net_admin, sys_admin = 1 << 10, 1 << 12, 1 << 21
+    both = net_bind_service | net_admin
+    for name, user, effective, bounding, root in (
+        ("dnsmasq", 65534, both, both, "full"),
+        ("host relay", 65534, 0, 0, "full"),
+        ("pasta", 0, net_bind_service | sys_admin, both | sys_admin, "empty"),
+    ):
+        capabilities = f"capabilities {effective:x} {bounding:x}"
+        assert seen[f"rights of {name}"] == f"uid {user}, {capabilities}, no_new_privs 1, root {root}"

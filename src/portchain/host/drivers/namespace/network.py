@@ -25,7 +25,9 @@ _GUEST_MAC = "02:50:00:00:00:01"
 _UPLINK = "uplink"
 _UPLINK_GATEWAY, _UPLINK_ADDRESS = (str(UPLINK_NETWORK[number]) for number in (1, 2))
 _UPLINK_DEADLINE = 3.0
-_DNSMASQ_CAPABILITIES = "-all,+net_bind_service,+net_admin,+net_raw"
+_DNSMASQ_CAPABILITIES = "-all,+net_bind_service,+net_admin"
+# With net_admin it makes the interface, then it drops that.
+_PASTA_CAPABILITIES = "-all,+sys_admin,+net_admin,+net_bind_service"
 _CHRONYD, _CHRONYD_CAPABILITIES = "usr/sbin/chronyd", "-all,+net_bind_service"
 _HOSTS = Path("/etc/hosts")
 _BACKLOG = 1024
@@ -163,7 +165,8 @@ class Gateway:
         pasta = self._programs.start(
             "pasta",
             [
-                *("setpriv", "--pdeathsig", "KILL", "pasta", "--foreground", "--quiet", "--runas", "0"),
+                *("setpriv", "--bounding-set", _PASTA_CAPABILITIES, "--no-new-privs", "--pdeathsig", "KILL"),
+                *("pasta", "--foreground", "--quiet", "--runas", "0"),
                 *("--netns-only", "--netns", str(namespace), "--config-net", "--ipv4-only", "--ns-ifname", _UPLINK),
                 *("--address", _UPLINK_ADDRESS, "--netmask", "24", "--gateway", _UPLINK_GATEWAY, "--no-map-gw"),
                 *("--dns", "none", "--no-dhcp", "-t", "none", "-u", "none", "-T", "none", "-U", "none"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -98,10 +99,23 @@ def refused(port: int, address: str = "127.0.0.1") -> bool:
 
 
 def listeners() -> set[tuple[str, str]]:
-    """What the machine listens on, as its kernel says: protocol and ``address:port``."""
-    found = subprocess.run(["ss", "-Hlntu"], capture_output=True, text=True, timeout=DEADLINE, check=True)
-    rows = (line.split() for line in found.stdout.splitlines())
-    return {(row[0], row[4]) for row in rows}
+    """What the machine listens on, as its kernel says: protocol and ``address:port``.
+
+    Left out is what is known to be another program's.
+    """
+    rows = (line.split(maxsplit=6) for line in as_root("ss", "-Hlntup").splitlines())
+    return {
+        (row[0], row[4]) for row in rows if not row[6:] or any(map(_may_be_a_guests, re.findall(r"pid=(\d+)", row[6])))
+    }
+
+
+def _may_be_a_guests(pid: str) -> bool:
+    """Whether a process is one of portchain's, or in a guest."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"portchain." in command or not Path(f"/proc/{pid}/ns/pid").samefile("/proc/self/ns/pid")
+    except OSError:
+        return True
 
 
 def host_port(container: Container, key: str = PORT) -> int:

@@ -120,3 +120,22 @@ def test_a_daemon_that_cannot_start_says_so_with_its_log(kept: Callable[..., Dae
     service_manager.ensure_started(broken)
     with pytest.raises(DaemonError, match=r"(?s)did not answer on .* within 1.*current.*the reason"):
         service_manager.wait_ready(broken, tmp_path / "never", 1)
+
+
+def test_a_daemon_whose_runsv_is_dying_can_be_removed(
+    kept: Callable[..., Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = kept()
+    service_manager.ensure_started(one)
+    service_manager.wait_ready(one, tmp_path / "1", 5)
+    daemon = service_manager.pid(one)
+    assert daemon
+    runsv = int(Path(f"/proc/{daemon}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (runsv, daemon):
+        os.kill(pid, signal.SIGKILL)
+    supervised = service_manager._supervised
+    eventually(lambda: not supervised(one), "runsv to end")
+    looks = iter([True])
+    monkeypatch.setattr(service_manager, "_supervised", lambda daemon: next(looks, False) or supervised(daemon))
+    assert service_manager.ensure_absent(one)
+    assert not one.folder.exists()

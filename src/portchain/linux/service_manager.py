@@ -179,10 +179,19 @@ def ensure_stopped(daemon: Daemon) -> bool:
 def _take_down(daemon: Daemon) -> None:
     """Have runsv end the daemon, by SIGKILL if it has not ended by the deadline, as systemd does."""
     try:
-        _run("sv", "-w", str(_STOP_DEADLINE), "down", str(daemon.folder))
+        _control(daemon, "-w", str(_STOP_DEADLINE), "down")
     except DaemonError:
-        _run("sv", "kill", str(daemon.folder))
-        _run("sv", "-w", "10", "down", str(daemon.folder))
+        _control(daemon, "kill")
+        _control(daemon, "-w", "10", "down")
+
+
+def _control(daemon: Daemon, *words: str) -> None:
+    """Run sv on the daemon; that fails only while there is a runsv, which may have been killed a moment ago."""
+    try:
+        _run("sv", *words, str(daemon.folder))
+    except DaemonError:
+        if _supervised(daemon):
+            raise
 
 
 def ensure_absent(daemon: Daemon) -> bool:
@@ -197,7 +206,7 @@ def ensure_absent(daemon: Daemon) -> bool:
     if _supervised(daemon):
         # The daemon is stopped before runsv exits: "finish" would undo an exit requested while the daemon runs.
         _take_down(daemon)
-        _run("sv", "-w", "10", "exit", str(daemon.folder))
+        _control(daemon, "-w", "10", "exit")
         _wait(
             lambda: not _supervised(daemon),
             5,

@@ -6,7 +6,6 @@ small again. While a receiver is slow, its direction is not read, and holds at m
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import struct
@@ -15,11 +14,10 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from typing import NamedTuple
 
 from .loop import Loop
+from .pipes import PIPE_SIZE, Pipe, PipePool
 from .splicing import splice
 
 BUFFER_SIZE = 64 * 1024
-PIPE_SIZE = 1024 * 1024
-MAX_PIPES = 32  # the kernel lets an unprivileged user have 64 MiB in pipes
 MIN_SPLICE = 16 * 1024  # a smaller read ends splicing
 
 # Whoever else has a socket may change whether it blocks, so that each call says that it must not.
@@ -75,58 +73,7 @@ class RelayState(NamedTuple):
     ended: int
 
 
-class _Pipe:
-    __slots__ = ("filled", "reader", "writer")
-
-    def __init__(self, ends: tuple[int, int] | None = None, filled: int = 0) -> None:
-        self.reader, self.writer = ends or os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.filled = filled
-        try:
-            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
-
-
-class _PipePool:
-    """A pool of large pipes, at most `MAX_PIPES`."""
-
-    def __init__(self) -> None:
-        self._spare: list[_Pipe] = []
-        self._made = 0
-
-    def take(self) -> _Pipe | None:
-        """Return an empty pipe; None if all are in use or the kernel allows no large one."""
-        if self._spare:
-            return self._spare.pop()
-        if self._made >= MAX_PIPES:
-            return None
-        try:
-            pipe = _Pipe()
-        except OSError:
-            return None
-        self._made += 1
-        return pipe
-
-    def adopt(self, ends: tuple[int, int], filled: int) -> _Pipe:
-        """Return a pipe of another process, which counts among those made; raise OSError."""
-        pipe = _Pipe(ends, filled)
-        self._made += 1
-        return pipe
-
-    def give_back(self, pipe: _Pipe) -> None:
-        if pipe.filled:
-            pipe.close()
-            self._made -= 1
-        else:
-            self._spare.append(pipe)
-
-
-_pipes = _PipePool()
+_pipes = PipePool()
 
 
 class _End:
@@ -141,7 +88,7 @@ class _End:
         self.fd = sock.fileno()
         self.meter = meter
         self.mask = EPOLLIN
-        self.pipe: _Pipe | None = None
+        self.pipe: Pipe | None = None
         self.unsent = b""
         self.ended = False
         self.suspect = False
@@ -194,7 +141,7 @@ class _End:
         elif size == BUFFER_SIZE:
             self.pipe = _pipes.take()
 
-    def _splice(self, pipe: _Pipe) -> None:
+    def _splice(self, pipe: Pipe) -> None:
         try:
             size = splice(self.fd, pipe.writer, PIPE_SIZE)
         except BlockingIOError:  # nothing there, or urgent data, which only a read leaves out
@@ -257,11 +204,11 @@ class _End:
         """Put what was not sent into a pipe; return its ends, or nothing if all was sent. Raise OSError."""
         self.relay.loop.forget(self.fd)
         if self.unsent:
-            self.pipe = _Pipe()
+            self.pipe = Pipe()
             self.pipe.filled = os.write(self.pipe.writer, self.unsent)
         return [self.pipe.reader, self.pipe.writer] if self.pipe and self.pipe.filled else []
 
-    def resume(self, pipe: _Pipe | None, ended: bool) -> None:
+    def resume(self, pipe: Pipe | None, ended: bool) -> None:
         """Go on with what `suspend` left."""
         self.ended = ended
         self.pipe = pipe

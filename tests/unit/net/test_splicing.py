@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from portchain.net import splicing
-from portchain.net.relay import PIPE_SIZE
+from portchain.net.pipes import PIPE_SIZE
 from portchain.net.splicing import splice
 
 TICK = 0.1

@@ -215,8 +215,8 @@ class Guest:
         )
         try:
             return json.loads(as_root(sys.executable, "-c", script, sock, "GET", path))
-        except subprocess.CalledProcessError as error:
-            raise OSError(f"{path}: {error.stderr}") from None
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            raise OSError(f"{path}: {error}: {error.stderr}") from None
 
     def use(self) -> dict[str, Use]:
         """What forwarder, relay and vpnkit-forwarder take."""

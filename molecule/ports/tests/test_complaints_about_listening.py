@@ -172,7 +172,7 @@ def test_ranges(engine: Any, probe: Probe, image: str) -> None:
         answered(port)
     container.remove(force=True)
     assert not [port for port in ports if not refused(port)]
-    assert taken < 5
+    assert taken < 20
 
 
 def test_swarm_and_random_ports(engine: Any, probe: Probe, image: str) -> None:

@@ -110,10 +110,10 @@ def listeners() -> set[tuple[str, str]]:
 
 
 def _may_be_a_guests(pid: str) -> bool:
-    """Whether a process is one of portchain's, or in a guest."""
+    """Whether a process serves a guest, or is in one."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return b"portchain." in command or not Path(f"/proc/{pid}/ns/pid").samefile("/proc/self/ns/pid")
+        return b"/portchain/" in command or not Path(f"/proc/{pid}/ns/pid").samefile("/proc/self/ns/pid")
     except OSError:
         return True
 

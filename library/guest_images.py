@@ -27,9 +27,17 @@ options:
     description: The folder for finished images.
     type: path
     default: /var/cache/portchain/images
-  suite:
-    description: The Debian suite; the machine's own by default.
+  engine:
+    description:
+      - The engine of the image C(docker), by the Debian release that it comes from. C(debian-forky) is a root of
+        Debian 13 with the engine of forky.
     type: str
+    choices: [debian-12, debian-13, debian-forky]
+    default: debian-12
+  suites:
+    description: Debian suites for other images, by their names; the machine's own suite by default.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Reports which images would be built.
@@ -68,6 +76,7 @@ from pathlib import Path  # noqa: E402
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib  # noqa: E402
 from ansible.module_utils.portchain.image.builder import BuildError, build  # noqa: E402
 from ansible.module_utils.portchain.image.definition import DefinitionError  # noqa: E402
+from ansible.module_utils.portchain.image.suites import DEFAULT_ENGINE, ENGINES, SuiteChoice  # noqa: E402
 
 try:
     from ansible.module_utils.portchain.image.folder import load
@@ -84,15 +93,17 @@ def main() -> None:
             "folder": {"type": "path", "required": True},
             "names": {"type": "list", "elements": "str", "required": True},
             "cache": {"type": "path", "default": "/var/cache/portchain/images"},
-            "suite": {"type": "str"},
+            "engine": {"type": "str", "choices": list(ENGINES), "default": DEFAULT_ENGINE},
+            "suites": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     if YAML_ERROR:
         module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
-    cache = Path(module.params["cache"])
+    cache, folder = Path(module.params["cache"]), Path(module.params["folder"])
+    choice = SuiteChoice(module.params["engine"], module.params["suites"])
     try:
-        wanted = [load(Path(module.params["folder"]) / name, module.params["suite"]) for name in module.params["names"]]
+        wanted = [load(folder / name, choice) for name in module.params["names"]]
         missing = [d for d in wanted if not d.path(cache).exists()]
         if not module.check_mode:
             for definition in missing:

@@ -158,12 +158,13 @@ def main() -> None:
     folder = Path(module.params["images"])
     definitions, odd = read_images(folder)
     caches = [Path(guest["guest_image_cache"] or options["guest_image_cache"].default) for guest in guests]
-    to_build = any(
-        not definitions[name].path(cache).exists()
+    to_build = {
+        suite
         for guest, cache in zip(guests, caches, strict=True)
         for name in guest["guest_image_names"] or []
-        if name in definitions
-    )
+        if name in definitions and not (wanted := load(folder / name, guest.suites)).path(cache).exists()
+        for suite in wanted.origin.suites
+    }
     problems += odd + [problem for guest in guests for problem in described_wrongly(guest, folder)]
     images = {name: bool(definition.config) for name, definition in definitions.items()}
     module.exit_json(problems=problems + check(guests, collect(guests, caches[0], to_build, images)))

@@ -13,6 +13,7 @@ import pytest
 
 from portchain.image.builder import BuildError, build, log_path
 from portchain.image.definition import Definition
+from portchain.image.suites import PackageOrigin
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="root file systems are built by root"),
@@ -46,7 +47,7 @@ def definition(folder: Path, *packages: str) -> Definition:
         for line in Path("/etc/os-release").read_text().splitlines()
         if line.startswith("VERSION_CODENAME=")
     )
-    return Definition.parse(folder, {"packages": list(packages)}, suite)
+    return Definition.parse(folder, {"packages": list(packages)}, PackageOrigin(suite))
 
 
 def builders(cache: Path) -> list[str]:

@@ -24,6 +24,8 @@ GUESTS: dict[str, dict[str, Any]] = {
         "guest_allowlist": "{{ [}}",
         "guest_hostname": "bad name!",
         "guest_driver": "qemu",
+        "guest_engine": "debian-11",
+        "guest_image_suites": {"services": "stable", "docker": "sid"},
         "guest_memroy": "2g",
         "host_forwarder_forwards": [FORWARD, {"listen": ":80", "target": "127.0.0.1:80"}],
         "workloads_containers": [
@@ -39,6 +41,9 @@ PROBLEMS = [
     "first: no variable guest_memroy; did you mean guest_memory?",
     "first: guest_hostname: 'bad name!' must be a host name",
     "first: guest_driver: 'qemu' must be namespace",
+    "first: guest_engine: 'debian-11' must be one of debian-12, debian-13, debian-forky",
+    "first: guest_image_suites: services: 'stable' must be a Debian suite",
+    "first: guest_image_suites: docker: its suite follows from guest_engine",
     "first: host_forwarder_forwards[1]: Ports are not available: the policy of the host refuses TCP :80",
     "first: workloads_containers web: volumes[0]: /opt is not shared from the host",
     "first: workloads_containers web: image: portchain/nope is not built",

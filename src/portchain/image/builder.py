@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from ..linux.overlay_files import entries
 from .definition import Definition
 from .docker_archive import write_archive
+from .suites import TARGETS_FORMAT, Source, parse_sources, sources_of
 
 _EXCLUDED_DOCS = ("doc", "man", "locale", "info", "lintian")
 _DEADLINE = 1800
@@ -60,15 +62,16 @@ def lock_cache(cache: Path) -> Iterator[None]:
         yield
 
 
-def apt_sources() -> str:
-    """Return the machine's own Debian sources, one ``deb`` line each; raise BuildError if there are none."""
-    line = "$(ORIGIN)\t$(CREATED_BY)\tdeb $(REPO_URI) $(RELEASE) $(COMPONENT)"
-    output = _run(["apt-get", "indextargets", "--format", line], 60)
-    rows = [text.split("\t") for text in output.splitlines()]
-    lines = [source for origin, kind, source in rows if origin == "Debian" and kind == "Packages"]
-    if not lines:
-        raise BuildError("host: apt knows no Debian sources; run apt-get update and look at /etc/apt/sources.list.d")
-    return "\n".join(lines) + "\n"
+def read_sources(suites: Iterable[str]) -> list[Source]:
+    """Return the Debian sources of ``suites``, made from the machine's own; raise BuildError if there are none."""
+    own = parse_sources(_run(["apt-get", "indextargets", "--format", TARGETS_FORMAT], 60))
+    found = {suite: sources_of(suite, own) for suite in suites}
+    for suite, sources in found.items():
+        if not sources:
+            raise BuildError(
+                f"host: apt knows no Debian sources for {suite}; run apt-get update and look at /etc/apt/sources.list.d"
+            )
+    return list(chain.from_iterable(found.values()))
 
 
 def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
@@ -79,17 +82,18 @@ def _bootstrap(definition: Definition, root: Path, log: Path) -> None:
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"),
         *(
             '--aptopt=APT::Install-Recommends "false"',
+            *(f"--aptopt={option}" for option in definition.origin.apt_options),
             *excluded,
             f"--include={','.join(definition.packages)}",
         ),
-        *(definition.suite, str(root), "-"),
+        *(definition.origin.suite, str(root), "-"),
     ]
-    sources = apt_sources()
+    sources = read_sources(definition.origin.suites)
     with log.open("w") as output:
         try:
             done = subprocess.run(
                 command,
-                input=sources,
+                input="\n".join(source.line for source in sources),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..linux.overlay_files import entries
+from .suites import PackageOrigin
 
 # Raised when a change to the builder alters the images that it builds.
 _BUILDER_VERSION = 1
@@ -23,7 +24,9 @@ class DefinitionError(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """An image: Debian ``packages`` of ``suite``, the files of ``folder``/files over them, then ``folder``/customize.
+    """An image: Debian ``packages``, the files of ``folder``/files over them, then ``folder``/customize.
+
+    The packages are as apt is to be asked for them.
 
     An image with a ``config`` (keys as in Docker's image configuration) is for the engine and becomes an archive for
     docker load; any other is a root file system.
@@ -31,12 +34,12 @@ class Definition:
 
     name: str
     folder: Path
-    suite: str
+    origin: PackageOrigin
     packages: list[str]
     config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, folder: Path, data: Mapping[str, Any], suite: str) -> Definition:
+    def parse(cls, folder: Path, data: Mapping[str, Any], origin: PackageOrigin) -> Definition:
         """Parse the content of ``folder``/image.yml; raise DefinitionError for a wrong or missing key."""
         for key, value in data.items():
             if key not in _KEYS:
@@ -45,7 +48,8 @@ class Definition:
                 raise DefinitionError(f"image {folder.name}: {key} must be a {_KEYS[key].__name__}")
         if not data.get("packages"):
             raise DefinitionError(f"image {folder.name}: the key packages is required")
-        return cls(folder.name, folder, suite, sorted(data["packages"]), dict(data.get("config", {})))
+        packages = origin.packages(data["packages"])
+        return cls(folder.name, folder, origin, packages, dict(data.get("config", {})))
 
     @property
     def files(self) -> Path:
@@ -60,7 +64,8 @@ class Definition:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits of the hash of all inputs."""
-        inputs = [_BUILDER_VERSION, self.suite, self.packages, self.config, list(_describe_tree(self.files))]
+        origin = self.origin.suite, self.packages
+        inputs = [_BUILDER_VERSION, *origin, self.config, list(_describe_tree(self.files))]
         if self.customize.exists():
             inputs.append(self.customize.read_text())
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]

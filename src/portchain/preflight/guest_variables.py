@@ -11,6 +11,7 @@ from typing import Any
 
 from ..host.guest_spec import GREATEST_ID
 from ..host.shares import Shares
+from ..image.suites import DEFAULT_ENGINE, SuiteChoice
 from ..ports.bind_policy import DEFAULT_BIND, DEFAULT_RANDOM_PORTS, Policy, PolicyError
 from ..ports.forward import Endpoint, Forward
 from ..ports.publication import parse_all
@@ -51,6 +52,13 @@ class InventoryGuest:
     def owner(self) -> str:
         """The user of the machine who owns the guest."""
         return str(self["portchain_owner"] or "root")
+
+    @property
+    def suites(self) -> SuiteChoice:
+        """What the guest's images are built from."""
+        engine = self["guest_image_engine"] or self["guest_engine"] or DEFAULT_ENGINE
+        suites = self["guest_image_suites"] or {}
+        return SuiteChoice(engine, {image: suite for image, suite in suites.items() if suite})
 
     def __str__(self) -> str:
         return f"guest {self.host}"

@@ -37,9 +37,9 @@ class MachineFacts:
     """Facts about a machine.
 
     ``forwarders`` are the pids of the guests' own forwarders. ``mirrors`` are the apt sources that do not answer, each
-    with the reason. ``homes`` are the homes of the owners that exist, ``folders`` the real paths of the named
-    folders that exist. ``images`` says of each image whether it is for the engine. ``networks`` are those in the engine
-    of each guest that runs.
+    with the reason; ``absent_suites`` are Debian suites that they lack, likewise. ``homes`` are the homes of the owners
+    that exist, ``folders`` the real paths of the named folders that exist. ``images`` says of each image whether it is
+    for the engine. ``networks`` are those in the engine of each guest that runs.
     """
 
     root: bool
@@ -53,6 +53,7 @@ class MachineFacts:
     refusals: Mapping[Endpoint, BindRefusal] = field(default_factory=dict)
     forwarders: frozenset[int] = frozenset()
     mirrors: Mapping[str, str] = field(default_factory=dict)
+    absent_suites: Mapping[str, str] = field(default_factory=dict)
     homes: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, bool] = field(default_factory=dict)

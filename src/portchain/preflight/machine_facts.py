@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..http.blocking_client import get_json
+from ..image.builder import BuildError, read_sources
 from ..linux.service_manager import RUN, STATE
 from ..linux.subordinate_ids import FILES, parse_ranges
 from ..net.listening_sockets import find_holders, try_bind
@@ -27,15 +28,19 @@ from .machine_checks import GIB, BindRefusal, DiskSpace, MachineFacts
 
 MIRROR_SECONDS = 10
 ENGINE_SECONDS = 5
+_NOTHING = f"nothing within {MIRROR_SECONDS} s"
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
-def collect(guests: Sequence[InventoryGuest], cache: Path, to_build: bool, images: Mapping[str, bool]) -> MachineFacts:
+def collect(
+    guests: Sequence[InventoryGuest], cache: Path, to_build: Collection[str], images: Mapping[str, bool]
+) -> MachineFacts:
     """Collect the facts of this machine that concern ``guests``.
 
-    Their images are kept in ``cache``; ``images`` becomes part of the result. If images are ``to_build``, package
-    mirrors are asked for at most ``MIRROR_SECONDS``, and space is needed.
+    Their images are kept in ``cache``; ``images`` becomes part of the result. If images are to be built, ``to_build``
+    has their Debian suites: package mirrors are asked, twice at most ``MIRROR_SECONDS``, and space is needed.
     """
+    silent = _silent_mirrors() if to_build else {}
     loops = _loops()
     homes = _homes(guest.owner for guest in guests)
     return MachineFacts(
@@ -49,7 +54,8 @@ def collect(guests: Sequence[InventoryGuest], cache: Path, to_build: bool, image
         reserved_ids={str(file): parse_ranges(_text(str(file))) for file in FILES},
         refusals=_refusals([e for guest in guests for e, _ in guest.listens() if e.protocol != "unix" and e.port]),
         forwarders=frozenset(pid for guest in guests if (pid := _forwarder_pid(guest.name))),
-        mirrors=_silent_mirrors() if to_build else {},
+        mirrors=silent,
+        absent_suites=_absent_suites(to_build) if to_build and not silent else {},
         homes=homes,
         folders={path: str(Path(path).resolve()) for path in _named_folders(guests, homes) if Path(path).is_dir()},
         images=images,
@@ -149,15 +155,33 @@ def _silent_mirrors() -> dict[str, str]:
     deadline = time.monotonic() + MIRROR_SECONDS
     line = "$(REPO_URI)dists/$(RELEASE)/InRelease"
     done, reason = _run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"], deadline)
-    silent: dict[str, str] = {}
+    if reason or not done.split():
+        return {"of apt": reason or "apt has no sources"}
+    failures = {file: _fetch(file, deadline) for file in sorted(set(done.split()))}
+    return {file.rpartition("/dists/")[0]: failure for file, failure in failures.items() if failure}
+
+
+def _absent_suites(suites: Collection[str]) -> dict[str, str]:
+    """Return the Debian suites that the mirrors, which answer, do not have, each with the reason."""
+    deadline = time.monotonic() + MIRROR_SECONDS
+    try:
+        sources = read_sources(suites)
+    except BuildError as error:
+        return dict.fromkeys(suites, str(error))
+    failures = ((source, _fetch(source.release_file, deadline)) for source in sources)
+    return {
+        source.suite: f"the package mirror {source.uri} does not have {source.release} ({failure})"
+        for source, failure in failures
+        if failure and failure != _NOTHING
+    }
+
+
+def _fetch(file: str, deadline: float) -> str:
+    """Fetch a file with apt's own settings; return the reason if that fails."""
     with tempfile.TemporaryDirectory() as scratch:
-        for source in sorted(set(done.split())) if not reason else ():
-            fetch = [_APT_HELPER, "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o"]
-            fetch += ["Acquire::https::Timeout=5", "download-file", source, f"{scratch}/InRelease"]
-            _, failure = _run(fetch, deadline)
-            if failure:
-                silent[source.rpartition("/dists/")[0]] = failure
-    return {"of apt": reason or "apt has no sources"} if not done.split() else silent
+        fetch = [_APT_HELPER, "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o"]
+        fetch += ["Acquire::https::Timeout=5", "download-file", file, f"{scratch}/InRelease"]
+        return _run(fetch, deadline)[1]
 
 
 def _run(command: Iterable[str], deadline: float) -> tuple[str, str]:
@@ -172,7 +196,7 @@ def _run(command: Iterable[str], deadline: float) -> tuple[str, str]:
             env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired:
-        return "", f"nothing within {MIRROR_SECONDS} s"
+        return "", _NOTHING
     except OSError as error:
         return "", str(error)
     errors = [line.removeprefix("E: ") for line in done.stderr.splitlines() if line.startswith("E: ")]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..host.docker_api.binds import may_be_the_guests
 from ..host.shares import Shares
+from ..image.suites import ENGINE_IMAGE
 from .guest_variables import InventoryGuest, element_label
 from .machine_checks import MachineFacts
 
@@ -15,7 +16,12 @@ _BUILT_PREFIX = "portchain/"
 
 def find_missing(guest: InventoryGuest, machine: MachineFacts) -> Iterator[str]:
     """Yield a problem for each thing that does not exist, with the variable that names it."""
-    for problem in (*_folders(guest, machine), *_images(guest, machine), *_networks(guest, machine)):
+    for problem in (
+        *_folders(guest, machine),
+        *_images(guest, machine),
+        *_suites(guest, machine),
+        *_networks(guest, machine),
+    ):
         yield f"{guest}: {problem}"
 
 
@@ -52,6 +58,24 @@ def _images(guest: InventoryGuest, machine: MachineFacts) -> Iterator[str]:
             available = ", ".join(_BUILT_PREFIX + name for name in loaded) or "none"
             label = element_label("workloads_containers", container)
             yield f"{label}: image: {image} is not built; of guest_image_names, containers may have {available}"
+
+
+def _suites(guest: InventoryGuest, machine: MachineFacts) -> Iterator[str]:
+    """Yield the problems of the Debian suites that images are to be built from."""
+    choice = guest.suites
+    for name in choice.suites:
+        if name == ENGINE_IMAGE:
+            yield f"guest_image_suites: {name}: its suite follows from guest_engine; set that instead"
+        elif name not in machine.images:
+            yield f"guest_image_suites: there is no image {name}; there are {', '.join(sorted(machine.images))}"
+    for name in sorted({*choice.suites, ENGINE_IMAGE}.intersection(guest["guest_image_names"] or [])):
+        label = f"guest_engine {choice.engine}" if name == ENGINE_IMAGE else f"guest_image_suites: {name}"
+        for suite in choice.origin(name, "").suites:
+            if suite in machine.absent_suites:
+                yield (
+                    f"{label}: {machine.absent_suites[suite]}; choose another, or name a mirror with {suite} in "
+                    "/etc/apt/sources.list.d"
+                )
 
 
 def _networks(guest: InventoryGuest, machine: MachineFacts) -> Iterator[str]:

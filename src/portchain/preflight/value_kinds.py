@@ -15,6 +15,7 @@ from ..host.host_access import HostAccess
 from ..host.name_resolution import NameResolution
 from ..host.shares import Shares
 from ..host.ssh_agent import SshAgent
+from ..image.suites import SUITES
 from ..ports.bind_policy import BindRule, Policy
 from ..ports.forward import MAX_PATH, Endpoint
 from ..ports.publication import parse_publication
@@ -113,6 +114,11 @@ def _mapping(*keys: str) -> Callable[[Any], object]:
     return read
 
 
+def _suite(value: Any) -> None:
+    if value not in SUITES:
+        raise ValueError(f"the suites are {', '.join(SUITES)}")
+
+
 _WITH_PASSWORD = "proxy's URL"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
@@ -121,6 +127,7 @@ _TAG = r"(?::[a-zA-Z0-9_][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 
 # Each reads a value or raises ValueError, with a message if there is more to say than the rule's sentence.
 KINDS: Mapping[str, Callable[[Any], object]] = {
+    "Debian suite": _suite,
     "IP address": _parsed(ipaddress.ip_address),
     "IPv4 address": _parsed(ipaddress.IPv4Address),
     "IPv4 network": _parsed(lambda text: parse_network(text, 30)),

@@ -7,18 +7,23 @@ import pytest
 
 from portchain.image.definition import Definition, DefinitionError
 from portchain.image.progress import describe
+from portchain.image.suites import PackageOrigin
 from portchain.linux.overlay_files import entries
+
+BOOKWORM = PackageOrigin("bookworm")
 
 
 def definition(folder: Path, **data: Any) -> Definition:
-    return Definition.parse(folder, {"packages": ["runc"], **data}, "bookworm")
+    return Definition.parse(folder, {"packages": ["runc"], **data}, BOOKWORM)
 
 
 def test_the_hash_follows_every_input(tmp_path: Path) -> None:
     seen = {definition(tmp_path).digest}
     seen.add(definition(tmp_path, packages=["runc", "tini"]).digest)
     seen.add(definition(tmp_path, config={"Cmd": ["sh"]}).digest)
-    seen.add(Definition.parse(tmp_path, {"packages": ["runc"]}, "trixie").digest)
+    seen.add(Definition.parse(tmp_path, {"packages": ["runc"]}, PackageOrigin("trixie")).digest)
+    ahead = PackageOrigin("trixie", "forky", frozenset({"runc"}))
+    seen.add(Definition.parse(tmp_path, {"packages": ["runc"]}, ahead).digest)
     (tmp_path / "files").mkdir()
     (tmp_path / "files/a").write_text("a")
     seen.add(definition(tmp_path).digest)
@@ -28,7 +33,7 @@ def test_the_hash_follows_every_input(tmp_path: Path) -> None:
     seen.add(definition(tmp_path).digest)
     (tmp_path / "customize").write_text("#!/bin/sh\n")
     seen.add(definition(tmp_path).digest)
-    assert len(seen) == 8
+    assert len(seen) == 9
 
 
 def test_the_order_of_packages_does_not_matter(tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_only_an_image_for_the_engine_is_an_archive(tmp_path: Path) -> None:
 )
 def test_a_wrong_definition_is_refused_by_image_and_key(tmp_path: Path, data: dict[str, Any], message: str) -> None:
     with pytest.raises(DefinitionError, match=f"image {tmp_path.name}: {message}"):
-        Definition.parse(tmp_path, data, "bookworm")
+        Definition.parse(tmp_path, data, BOOKWORM)
 
 
 @pytest.mark.parametrize(

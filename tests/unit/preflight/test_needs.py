@@ -14,10 +14,11 @@ MACHINE = replace(
     GOOD,
     homes={"root": "/root", "jane": "/home/jane"},
     folders={"/home/jane": "/home/jane", "/srv": "/srv", "/link": "/srv/data", "/out": "/opt"},
-    images={"guest": False, "services": False, "nginx": True, "probe": True},
+    images={"guest": False, "services": False, "docker": False, "nginx": True, "probe": True},
+    absent_suites={"forky": "the package mirror http://mirror.example/debian/ does not have forky (404)"},
     networks={"a": frozenset({"made"})},
 )
-IMAGES = ["guest", "services", "nginx"]
+IMAGES = ["guest", "services", "docker", "nginx"]
 
 
 def found(*containers: dict[str, Any], **variables: Any) -> list[str]:
@@ -35,6 +36,7 @@ def test_what_is_there_is_no_problem() -> None:
     assert not found(container, guest_shares=["/srv"], docker_networks_networks=[bridge])
     assert not found({"volumes": ["~/work:/w"]}, portchain_owner="jane")
     assert not found({"image": "nginx:1"}, {"image": "portchain/nginx"})
+    assert not found(guest_engine="debian-13", guest_image_suites={"services": "trixie", "probe": "forky"})
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,22 @@ def test_what_is_there_is_no_problem() -> None:
         ({}, {"portchain_owner": "nobody-here"}, "portchain_owner: the machine has no user nobody-here"),
         ({}, {"guest_image_names": ["guest", "nginx", "nope"]}, "guest_image_names: there is no image nope; there are"),
         ({}, {"guest_image_names": ["nginx"]}, "guest_image_names: guest is missing"),
+        (
+            {},
+            {"guest_engine": "debian-forky"},
+            "guest_engine debian-forky: the package mirror http://mirror.example/debian/ does not have forky (404);",
+        ),
+        (
+            {},
+            {"guest_image_suites": {"services": "forky"}},
+            "guest_image_suites: services: the package mirror http://mirror.example/debian/ does not have forky (404);",
+        ),
+        ({}, {"guest_image_suites": {"nope": "sid"}}, "guest_image_suites: there is no image nope; there are docker,"),
+        (
+            {},
+            {"guest_image_suites": {"docker": "sid"}},
+            "guest_image_suites: docker: its suite follows from guest_engine; set that instead",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(container: dict[str, Any], variables: dict[str, Any], problem: str) -> None:

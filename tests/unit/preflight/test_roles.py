@@ -28,7 +28,12 @@ def test_a_roles_specs_agree_with_its_defaults(role: Path) -> None:
 def test_what_a_role_takes_from_another_by_default_is_that_roles_default() -> None:
     fallback = re.compile(r"\{\{ (\w+) \| default\((.*)\) \}\}")
     found = {name: match for name, option in OPTIONS.items() if (match := fallback.fullmatch(str(option.default)))}
-    assert {match[1] for match in found.values()} == {"guest_hostname", "guest_image_cache", "guest_uid_base"}
+    assert {match[1] for match in found.values()} == {
+        "guest_engine",
+        "guest_hostname",
+        "guest_image_cache",
+        "guest_uid_base",
+    }
     for match in found.values():
         assert yaml.safe_load(match[2]) == OPTIONS[match[1]].default
 

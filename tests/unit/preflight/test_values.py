@@ -48,12 +48,24 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
         ([], [80, "443", "8000-8100"]),
         ([0], ["80-70"], [70000], [-1], [True], [None], "80", 80, [1.5]),
     ),
+    "guest_engine": (
+        ("debian-12", "debian-13", "debian-forky"),
+        ("debian-14", "trixie", "26.1", "", None, 13, ["debian-13"]),
+    ),
     "guest_hostname": (
         ("linuxkit", "a", "a.b-c", "x" * 63),
         ("bad name!", "-a", "a-", "a..b", "x" * 64, "a_b", "münchen", *NOT_TEXT),
     ),
     "guest_http_proxy": (("", "http://u:p@proxy:3128", "socks5://h:1"), ("https://p", "http://", 1, True, None, [])),
     "guest_image_cache": (("/var/cache/x",), PATHS),
+    "guest_image_engine": (
+        ("debian-12", "debian-13", "debian-forky"),
+        ("debian-14", "trixie", "26.1", "", None, 13, ["debian-13"]),
+    ),
+    "guest_image_suites": (
+        ({}, {"services": "trixie", "probe": "sid"}),
+        ({"services": "stable"}, {"services": ""}, {"services": None}, {"services": ["sid"]}, "trixie", [], None),
+    ),
     "guest_image_names": ((["guest", "services"],), (["Guest"], ["a b"], ["../guest"], [""], [1], "guest", None)),
     "guest_memory": (("4g", "512m", "1073741824", 2**30), (4, "4", "10m", "lots", "1e9", "65t", "-4g", *WORDS, "")),
     "guest_no_proxy": (([], ["", "*", "localhost", ".corp.example", "10.0.0.0/8"]), (["a b"], "localhost", [1], None)),
@@ -221,6 +233,14 @@ def test_a_bad_value_is_named_with_the_guest_the_variable_and_what_is_allowed(pa
         ({"guest_memory": "10m"}, "guest_memory: '10m' must be a size from 192m to 64t, such as 2g"),
         ({"guest_cpus": 0}, "guest_cpus: 0 must be a number from 0.1 to 4096"),
         ({"guest_driver": "qemu"}, "guest_driver: 'qemu' must be namespace"),
+        (
+            {"guest_engine": "debian-11"},
+            "guest_engine: 'debian-11' must be one of debian-12, debian-13, debian-forky",
+        ),
+        (
+            {"guest_image_suites": {"services": "trixe"}},
+            "guest_image_suites: services: 'trixe' must be a Debian suite, such as trixie: the suites are bookworm",
+        ),
         ({"guest_uplink": "maybe"}, "guest_uplink: 'maybe' must be true or false"),
         ({"guest_shares": "/srv"}, "guest_shares: '/srv' must be a list, such as ['/srv']"),
         ({"guest_memroy": "2g"}, "no variable guest_memroy; did you mean guest_memory?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from probing import cleaned
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-SEED = Path(__file__).parents[1] / "tests/data/seed_topology.yml"
+DATA = Path(__file__).parents[1] / "tests/data"
+ENGINE = os.environ.get("GUEST_ENGINE", "debian-12")  # as in engine.yml
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def seed() -> dict[str, Any]:
     """The facts of the machine that is reproduced."""
-    facts: dict[str, Any] = yaml.safe_load(SEED.read_text())
+    facts: dict[str, Any] = yaml.safe_load((DATA / "seed_topology.yml").read_text())
     return facts
+
+
+@pytest.fixture(scope="session")
+def versions() -> dict[str, str]:
+    """How the versions of the guest's engine begin, by its parts."""
+    found: dict[str, str] = yaml.safe_load((DATA / "engines.yml").read_text())[ENGINE]
+    return found
 
 
 @cache

@@ -87,10 +87,12 @@ def test_dockerd_has_the_seeds_flags(host: Host, seed: dict[str, Any]) -> None:
         assert flag in lines[0]
 
 
-def test_engine_versions_are_of_the_seeds_generation(in_engine: Callable[[str], str], seed: dict[str, Any]) -> None:
-    assert seed["engine"]["docker"] in in_engine("dockerd --version")
-    assert f" {seed['engine']['containerd']}" in in_engine("containerd --version")
-    assert f" {seed['engine']['runc']}" in in_engine("runc --version")
+def test_the_engine_is_the_one_that_was_asked_for(
+    in_engine: Callable[[str], str], versions: dict[str, str], engine: Any
+) -> None:
+    for part, program in (("docker", "dockerd"), ("containerd", "containerd"), ("runc", "runc")):
+        assert f" {versions[part]}." in in_engine(f"{program} --version")
+    assert engine.version()["ApiVersion"] == versions["api"]
 
 
 def test_dockerd_holds_the_guests_listeners(host: Host, seed: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from portchain.image.suites import (
     ENGINES,
@@ -10,6 +11,7 @@ from portchain.image.suites import (
     parse_sources,
     sources_of,
 )
+from support.described_guests import OPTIONS, PROJECT
 
 TARGETS = """\
 Debian\tPackages\thttp://mirror.example/debian/\tstable\tmain\tbookworm
@@ -65,6 +67,11 @@ def test_a_machine_without_debians_sources_has_none_for_any_suite() -> None:
 
 def test_a_release_begins_with_a_file() -> None:
     assert Source(DEBIAN, "sid", "main", "sid").release_file == f"{DEBIAN}dists/sid/InRelease"
+
+
+def test_every_engine_may_be_chosen_and_has_its_versions() -> None:
+    versions = yaml.safe_load((PROJECT / "tests/data/engines.yml").read_text())
+    assert OPTIONS["guest_engine"].choices == OPTIONS["guest_image_engine"].choices == tuple(ENGINES) == tuple(versions)
 
 
 ENGINE_PACKAGES = ["containerd", "docker.io", "iptables", "runc", "tini"]

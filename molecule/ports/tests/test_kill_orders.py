@@ -75,7 +75,7 @@ class Fleet:
 
     def wanted(self) -> set[tuple[str, int]]:
         """The host's ports of what the engine says is running."""
-        running = {row["Id"] for row in self._guest.engine_says("/containers/json")}
+        running = self._guest.running()
         return set().union(*(ports for one, ports in self.ports.items() if one in running))
 
     def right(self) -> bool:
@@ -143,7 +143,7 @@ def test_the_right_listeners_are_back(fleet: Fleet, guest: Guest, order: tuple[s
         else:
             assert datagram(port, b"hello") == b"hello"
     assert fleet.right()
-    assert inhabited(guest) == Counter({row["Id"]: 1 for row in guest.engine_says("/containers/json")})
+    assert inhabited(guest) == Counter(guest.running())
 
 
 def inhabited(guest: Guest) -> Counter[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import docker
 import pytest
 import requests
-from probing import answered, datagram, host_port, refused
+from probing import answered, cleaned, datagram, host_port, refused
 
 from support.host_ports import free_port, free_ports
 from support.waiting import eventually
@@ -136,6 +136,20 @@ def test_errors_keep_their_classes(engine: docker.DockerClient, probe: Probe, im
     with pytest.raises(docker.errors.APIError) as refusal:
         probe(ports={"7000": "70000"})
     assert refusal.value.status_code in (400, 500)
+
+
+def test_a_client_may_insist_on_the_engines_newest_api_and_on_no_newer(
+    engine: docker.DockerClient, run_dir: Path, image: str, versions: dict[str, str]
+) -> None:
+    major, minor = map(int, versions["api"].split("."))
+    base_url, port = f"unix://{run_dir}/docker.sock", free_port()
+    newest = docker.DockerClient(base_url=base_url, version=versions["api"])
+    with cleaned(engine):
+        assert bound(newest.containers.run(image, detach=True, ports={"7000/tcp": port})) == [("0.0.0.0", port)]
+        answered(port)
+    newer = docker.DockerClient(base_url=base_url, version=f"{major}.{minor + 1}")
+    with pytest.raises(docker.errors.APIError, match="is too new"):
+        newer.containers.list()
 
 
 def test_attach_socket_both_ways(engine: docker.DockerClient, probe: Probe, image: str) -> None:

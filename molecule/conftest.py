@@ -35,7 +35,7 @@ def seed() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def versions() -> dict[str, str]:
-    """How the versions of the guest's engine begin, by its parts."""
+    """What is the guest's engine's own: how the versions of its parts begin, and the like."""
     found: dict[str, str] = yaml.safe_load((DATA / "engines.yml").read_text())[ENGINE]
     return found
 

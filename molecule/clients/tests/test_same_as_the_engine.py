@@ -35,7 +35,8 @@ VOLATILE = [
 # What the two say in different words, and why.
 DIFFERENCES = {
     "a port is taken on the host before it would be in the guest, and told in Docker Desktop's words": re.compile(
-        r"Ports are not available: .*|driver failed programming external connectivity on endpoint .*"
+        r"Ports are not available: .*"
+        r"|(?:failed to set up container networking: )?driver failed programming external connectivity on endpoint .*"
     ),
 }
 # Each is typed at both sockets, in an engine that has nothing but the probe. {image} is the probe's, {a} and {b} are

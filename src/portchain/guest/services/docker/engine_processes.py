@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +27,8 @@ _LOG_TAIL = 4096
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")  # logwrite's
 # Why a daemon ends; others of its threads may go on to complain after that.
 _FATAL = re.compile(r"failed to start|unable to configure|level=fatal|^panic:")
+# After this, from version 25 on, dockerd waits 5 s for clients that go on, such as those that follow its events.
+_SHUT_DOWN = "Daemon shutdown complete"
 
 
 class EngineEndedError(Exception):
@@ -106,7 +109,7 @@ def _wait_for_answer(name: str, process: subprocess.Popen[bytes], path: Path) ->
     """Wait until ``process`` answers at its socket; raise EngineEndedError, TimeoutError."""
     end = time.monotonic() + _START_SECONDS
     log = FOLDER / f"{name}.log"
-    log_size = log.stat().st_size if log.exists() else 0
+    log_size = _size(log)
     while not _answers(path):
         if process.poll() is not None:
             raise EngineEndedError(f"{name} ended with status {process.returncode}: {read_reason(log, log_size)}")
@@ -129,13 +132,27 @@ def _answers(path: Path) -> bool:
 
 def read_reason(log: Path, before: int) -> str:
     """Return why a daemon ended: a fatal line added to ``log`` since it was ``before`` bytes long, or else the last."""
+    lines = [_STAMP.sub("", line) for line in _read_added(log, before).splitlines() if line.strip()]
+    fatal = [line for line in lines if _FATAL.search(line)]
+    return (fatal or lines or [""])[-1]
+
+
+def has_shut_down(log: Path, before: int) -> bool:
+    """Return whether dockerd, whose ``log`` was ``before`` bytes long when it was told to end, has done so but exit."""
+    return _SHUT_DOWN in _read_added(log, before)
+
+
+def _read_added(log: Path, before: int) -> str:
+    """Return the end of what was added to ``log`` since it was ``before`` bytes long; empty if it is missing."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(before if before <= size else 0, size - _LOG_TAIL))
-        lines = [_STAMP.sub("", line) for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        fatal = [line for line in lines if _FATAL.search(line)]
-        return (fatal or lines or [""])[-1]
+        return file.read().decode(errors="replace")
     return ""
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
 
 
 def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:
@@ -143,11 +160,20 @@ def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:
     containerd, dockerd = processes.get("containerd"), processes.get("dockerd")
     if dockerd and containerd and containerd.poll() is not None:
         dockerd.kill()
-    for process in (dockerd, containerd):
-        if process:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    log = FOLDER / "dockerd.log"
+    before = _size(log)
+    if dockerd:
+        _terminate(dockerd, lambda: has_shut_down(log, before))
+    if containerd:
+        _terminate(containerd, lambda: False)
+
+
+def _terminate(process: subprocess.Popen[bytes], is_done: Callable[[], bool]) -> None:
+    """Have a process end; kill it once it ``is_done``, or if it takes too long."""
+    process.terminate()
+    end = time.monotonic() + _STOP_SECONDS
+    while process.poll() is None:
+        if is_done() or time.monotonic() > end:
+            process.kill()
+            process.wait()
+        time.sleep(0.01)

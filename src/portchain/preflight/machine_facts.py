@@ -40,7 +40,8 @@ def collect(
     Their images are kept in ``cache``; ``images`` becomes part of the result. If images are to be built, ``to_build``
     has their Debian suites: package mirrors are asked, twice at most ``MIRROR_SECONDS``, and space is needed.
     """
-    silent = _silent_mirrors() if to_build else {}
+    fetched = _fetch_releases() if to_build else {}
+    silent = {file.rsplit("/dists/", 1)[0]: failure for file, failure in fetched.items() if failure}
     loops = _loops()
     homes = _homes(guest.owner for guest in guests)
     return MachineFacts(
@@ -55,7 +56,7 @@ def collect(
         refusals=_refusals([e for guest in guests for e, _ in guest.listens() if e.protocol != "unix" and e.port]),
         forwarders=frozenset(pid for guest in guests if (pid := _forwarder_pid(guest.name))),
         mirrors=silent,
-        absent_suites=_absent_suites(to_build) if to_build and not silent else {},
+        absent_suites=_absent_suites(to_build, fetched) if to_build and not silent else {},
         homes=homes,
         folders={path: str(Path(path).resolve()) for path in _named_folders(guests, homes) if Path(path).is_dir()},
         images=images,
@@ -150,25 +151,31 @@ def _networks(guest: str) -> frozenset[str]:
         return frozenset()
 
 
-def _silent_mirrors() -> dict[str, str]:
-    """Return the apt sources whose release file cannot be fetched with apt's own settings, each with the reason."""
+def _fetch_releases() -> dict[str, str]:
+    """Fetch the release files of all apt sources; return the reason for each that fails, or an empty string.
+
+    If apt lists no sources, the reason is that of the single entry ``of apt``.
+    """
     deadline = time.monotonic() + MIRROR_SECONDS
     line = "$(REPO_URI)dists/$(RELEASE)/InRelease"
     done, reason = _run(["apt-get", "indextargets", "--format", line, "Created-By: Packages"], deadline)
     if reason or not done.split():
         return {"of apt": reason or "apt has no sources"}
-    failures = {file: _fetch(file, deadline) for file in sorted(set(done.split()))}
-    return {file.rpartition("/dists/")[0]: failure for file, failure in failures.items() if failure}
+    return {file: _fetch(file, deadline) for file in sorted(set(done.split()))}
 
 
-def _absent_suites(suites: Collection[str]) -> dict[str, str]:
-    """Return the Debian suites that the mirrors, which answer, do not have, each with the reason."""
+def _absent_suites(suites: Collection[str], fetched: Collection[str]) -> dict[str, str]:
+    """Return the Debian suites that the mirrors do not have, each with the reason.
+
+    The mirrors answered when the release files ``fetched`` were asked for, so that these are there.
+    """
     deadline = time.monotonic() + MIRROR_SECONDS
     try:
         sources = read_sources(suites)
     except BuildError as error:
         return dict.fromkeys(suites, str(error))
-    failures = ((source, _fetch(source.release_file, deadline)) for source in sources)
+    others = (source for source in sources if source.release_file not in fetched)
+    failures = ((source, _fetch(source.release_file, deadline)) for source in others)
     return {
         source.suite: f"the package mirror {source.uri} does not have {source.release} ({failure})"
         for source, failure in failures
@@ -177,7 +184,7 @@ def _absent_suites(suites: Collection[str]) -> dict[str, str]:
 
 
 def _fetch(file: str, deadline: float) -> str:
-    """Fetch a file with apt's own settings; return the reason if that fails."""
+    """Fetch a file with apt's own settings; return the reason of a failure, or an empty string."""
     with tempfile.TemporaryDirectory() as scratch:
         fetch = [_APT_HELPER, "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o"]
         fetch += ["Acquire::https::Timeout=5", "download-file", file, f"{scratch}/InRelease"]

@@ -32,16 +32,16 @@ class PackageOrigin:
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """All suites that are needed."""
+        """The suites that the packages come from."""
         return (self.suite, self.newer) if self.newer else (self.suite,)
 
     @property
     def apt_options(self) -> tuple[str, ...]:
-        """What apt must be told so that only the packages ahead, and what they need, come from the newer suite."""
+        """The apt options by which only the packages ahead, and what they need, come from the newer suite."""
         return (f'APT::Default-Release "/^{self.suite}(-updates|-security)?$/"',) if self.newer else ()
 
     def packages(self, wanted: Iterable[str]) -> list[str]:
-        """Return packages, given by their names in bookworm, as apt is to be asked for them; sorted."""
+        """Translate the names that packages have in bookworm into sorted arguments for apt."""
         return sorted([*self.more, *(package for name in wanted for package in self._resolve(name))])
 
     def _resolve(self, name: str) -> Iterator[str]:

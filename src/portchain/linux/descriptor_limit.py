@@ -1,4 +1,4 @@
-"""How many descriptors the calling process may have open."""
+"""Raise the number of descriptors that this process may have open."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _take_down(daemon: Daemon) -> None:
 
 
 def _control(daemon: Daemon, *words: str) -> None:
-    """Run sv on the daemon; that fails only while there is a runsv, which may have been killed a moment ago."""
+    """Run sv on the daemon; ignore a failure if runsv is not running any more."""
     try:
         _run("sv", *words, str(daemon.folder))
     except DaemonError:

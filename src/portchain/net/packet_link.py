@@ -19,7 +19,7 @@ class LinkOwner(Protocol):
     """Whose link it is."""
 
     def receive(self, message: Message, descriptors: list[int]) -> None:
-        """Take a message and the descriptors that came with it, which are the owner's now; raise ProtocolError."""
+        """Handle a message; keep or close the descriptors that came with it. Raise ProtocolError."""
 
     def lost(self, reason: str) -> None:
         """Do without the link, which is closed now."""
@@ -51,7 +51,7 @@ class PacketLink:
         self._flush()
 
     def send_rest(self, timeout: float) -> PacketConnection:
-        """Wait until all messages are sent; return the connection, on which each operation may wait; raise OSError.
+        """Send the messages that wait; return the connection, whose operations may block now. Raise OSError.
 
         ``timeout`` is in seconds, for each operation.
         """

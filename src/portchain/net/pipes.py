@@ -30,7 +30,7 @@ class Pipe:
 
 
 class PipePool:
-    """A pool of large pipes, at most `MAX_PIPES`."""
+    """A pool of at most `MAX_PIPES` large pipes."""
 
     def __init__(self) -> None:
         self._spare: list[Pipe] = []

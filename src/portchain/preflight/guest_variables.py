@@ -55,7 +55,7 @@ class InventoryGuest:
 
     @property
     def suites(self) -> SuiteChoice:
-        """What the guest's images are built from."""
+        """The engine and the Debian suites that the guest's images are built from."""
         engine = self["guest_image_engine"] or self["guest_engine"] or DEFAULT_ENGINE
         suites = self["guest_image_suites"] or {}
         return SuiteChoice(engine, {image: suite for image, suite in suites.items() if suite})

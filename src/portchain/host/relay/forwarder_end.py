@@ -90,7 +90,7 @@ class ForwarderEnd:
         self._send(Hello(VERSION))
 
     def receive(self, message: Message, descriptors: list[int]) -> None:
-        """Do what the forwarder asks for; raise ProtocolError."""
+        """Handle a message from the forwarder; raise ProtocolError."""
         if isinstance(message, Listen):
             if not descriptors:
                 raise ProtocolError("listen without a descriptor")

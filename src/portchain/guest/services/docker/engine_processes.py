@@ -138,12 +138,12 @@ def read_reason(log: Path, before: int) -> str:
 
 
 def has_shut_down(log: Path, before: int) -> bool:
-    """Return whether dockerd, whose ``log`` was ``before`` bytes long when it was told to end, has done so but exit."""
+    """Return whether dockerd has logged a complete shutdown after the first ``before`` bytes of its ``log``."""
     return _SHUT_DOWN in _read_added(log, before)
 
 
 def _read_added(log: Path, before: int) -> str:
-    """Return the end of what was added to ``log`` since it was ``before`` bytes long; empty if it is missing."""
+    """Return what follows the first ``before`` bytes of ``log``, at most its last 4 KiB; empty if there is no log."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(before if before <= size else 0, size - _LOG_TAIL))

@@ -56,7 +56,7 @@ class ChannelEnd:
         self._link.send(Hello(VERSION))
 
     def receive(self, message: Message, _descriptors: list[int]) -> None:
-        """Do what the relay asks for; raise ProtocolError."""
+        """Handle a message from the relay; raise ProtocolError."""
         if isinstance(message, Want):
             self._lend(message.kind, message.count)
         elif isinstance(message, Open):
@@ -96,7 +96,7 @@ class ChannelEnd:
             self._send(Refused(message.id, os.strerror(code)))
 
     def lost(self, reason: str) -> None:
-        """Connect again."""
+        """Reconnect to the relay."""
         log.warning("channel to the host closed: %s", reason)
         self._link = None
         self._loop.later(RETRY_SECONDS, self._connect)
